@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// lock_rank.h — every lock of the process in the one order in which they may be taken.
+//
+// A thread may take a lock only if its rank is lower than that of every lock it holds;
+// two locks of one rank are never held together. Checked builds abort on an inversion
+// (mutex.cc). Highest first, with the reason for the place.
+#pragma once
+
+#include <cstdint>
+
+namespace cairn {
+
+enum class LockRank : std::uint16_t {
+  tool = 900,              // tools and tests: may call anything below
+  engine_lifecycle = 800,  // open, close: serialises the rare calls that touch everything
+  engine_operations =
+      700,              // in-flight puts, loads and leases; taken before the catalog is consulted
+  mover = 650,          // the mover's queues; it asks the catalog while holding it
+  engine_keys = 620,    // full names; looked up while a read is being put together
+  catalog_shard = 600,  // one shard of the catalog; never two at once
+  catalog_links = 500,  // parent and child lists, across shards; below the shards
+  policy = 450,         // eviction order of one tier; updated while a shard is held
+  hot_tier = 400,       // regions and slots
+  cold_tier = 350,      // what other threads may read of the cold tier's state
+  index = 300,          // RocksDB adapter
+  device = 200,         // queues of the device's worker threads
+  event_loop = 150,     // a loop's inbox: anyone may post while holding anything above
+  metrics = 100,        // histograms
+  log = 50,             // a line may be logged anywhere
+};
+
+}  // namespace cairn

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+// engine.h — the small door: keep KV blocks hot in RAM and cold on NVMe, give them back
+// byte for byte, also after a crash.
+//
+//   auto store = cairn::open_store({.directory = "/var/lib/cairn"});     // tiers/open.h
+//   cairn::Engine& engine = store.value()->engine();
+//   auto ns = engine.open_namespace({.name = "llama-8b"});
+//   engine.put_sync(*ns, {{.key = key, .payload = bytes}}, cairn::Durability::written);
+//   auto lease = engine.acquire_sync(*ns, {key});      // a prefix: the blocks that are there
+//   lease->blocks()[0].bytes;                          // readable while the lease lives
+//
+// A lookup is a hint, a lease is a promise. match() says what is there now and touches
+// nothing; acquire() pins it and brings it into hot memory by its deadline; load() copies
+// it into memory of the caller's. Every read is a prefix read: keys are a chain in order,
+// and the answer is the longest run from its beginning (Read::each asks for single blocks).
+//
+// The engine knows no device, no codec and no socket: it is handed its tiers.
+//
+// Threading:  thread-safe.
+// Blocking:   what ends in _sync waits for media; open_namespace, clear, flush and close wait
+//             for disk; nothing else waits for anything. Completions run on engine threads:
+//             they must not block, and may call the engine.
+// Failure:    a miss is a value. After a failed put the key holds its old block, its new one,
+//             or none, never a mixture, and other keys are untouched. Wrong bytes are never
+//             given: a block that fails a check is a miss, quarantined and counted.
+// Lifetime:   keys and payloads given to asynchronous calls are borrowed until done runs,
+//             unless a call says that it copies. Leases may outlive close(), not the Engine.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/base/clock.h"
+#include "engine/block.h"
+#include "engine/namespace.h"
+#include "engine/options.h"
+#include "engine/stats.h"
+#include "engine/tier.h"
+
+namespace cairn {
+
+struct KeyRef {
+  std::string_view key;
+  Part part = 0;
+};
+
+/// How parents of a batch are known.
+enum class Links : std::uint8_t {
+  inferred = 0,  // each block's parent is the block before it in the batch
+  given,         // from PutBlock::parent
+  absent,        // none
+};
+
+enum class TierKind : std::uint8_t { none = 0, hot, warm, cold };
+std::string_view tier_kind_name(TierKind tier);
+
+struct MatchedBlock {
+  TierKind tier = TierKind::none;  // the hottest that has it
+  std::uint32_t plain_bytes = 0;
+};
+
+struct Match {
+  std::size_t prefix_blocks = 0;     // length of the run that is there
+  std::uint64_t prefix_bytes = 0;    // its payload
+  bool incomplete = false;           // recovery goes on: more may be there than is said
+  std::vector<MatchedBlock> blocks;  // of the run
+};
+
+enum class Read : std::uint8_t {
+  prefix = 0,  // stop at the first miss
+  each,        // every key for itself
+};
+
+struct AcquireOptions {
+  Deadline deadline = TimePoint::never();  // by then each block is delivered or a miss
+  std::optional<Duration> hold_limit;      // default EngineOptions::lease_hold_limit
+  Read read = Read::prefix;
+};
+
+struct LeasedBlock {
+  ByteSpan bytes;  // empty data() for a miss (Read::each)
+  bool found = false;
+  TierKind served_from = TierKind::none;
+  std::uint64_t sequence = 0;  // the version, in mutable namespaces
+};
+
+class LeaseState;
+
+/// A pinned set of blocks in hot memory. Released on destruction. Movable, one owner.
+class Lease {
+ public:
+  Lease();
+  explicit Lease(std::shared_ptr<LeaseState> state);
+  Lease(Lease&&) noexcept;
+  Lease& operator=(Lease&&) noexcept;
+  ~Lease();
+
+  std::span<const LeasedBlock> blocks() const;
+  /// Starts the hold limit anew. `deadline` if it has already run out.
+  absl::Status renew();
+  void release();
+
+ private:
+  std::shared_ptr<LeaseState> state_;
+};
+
+struct LoadTarget {
+  KeyRef key;
+  MutableByteSpan buffer;  // as large as the block, or larger
+  // out:
+  bool found = false;
+  std::uint32_t bytes = 0;  // filled
+  std::uint64_t sequence = 0;
+  TierKind served_from = TierKind::none;
+  absl::Status status;  // why a block that exists was not delivered
+};
+
+struct PutBlock {
+  std::string_view key;
+  Part part = 0;
+  ByteSpan payload;
+  std::string_view parent;  // with Links::given; empty: a root
+  WallMicros expiry = 0;    // mutable namespaces only; 0: never
+};
+
+struct PutOptions {
+  Durability durability = Durability::written;
+  Links links = Links::inferred;
+};
+
+enum class PutOutcome : std::uint8_t {
+  stored = 0,       // new, at the durability asked for
+  already_present,  // content-addressed: the first bytes were kept, at the durability asked for
+  replaced,         // mutable: a newer version
+  failed,           // see status
+};
+
+struct PutResult {
+  PutOutcome outcome = PutOutcome::failed;
+  std::uint64_t sequence = 0;
+  absl::Status status;
+};
+
+/// Room for a batch in hot memory, to be filled in place: zero copy.
+class PutBatch {
+ public:
+  virtual ~PutBatch() = default;  // without commit: nothing has happened
+  virtual MutableByteSpan buffer(std::size_t index) = 0;
+  virtual void commit(std::function<void(std::vector<PutResult>)> done) = 0;
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  /// Finds the namespace or makes it; `mismatch` where it exists with another descriptor.
+  virtual absl::StatusOr<NamespaceId> open_namespace(const NamespaceDescriptor& descriptor) = 0;
+  virtual std::vector<NamespaceInfo> namespaces() const = 0;
+
+  // --- lookup ---------------------------------------------------------------------------
+  /// No side effects, no waiting. With many requests, one call each.
+  virtual Match match(NamespaceId ns, std::span<const KeyRef> keys) const = 0;
+  /// Only the length of the run: what a scheduler asks. No allocation.
+  virtual std::size_t match_length(NamespaceId ns, std::span<const KeyRef> keys) const = 0;
+
+  // --- reading --------------------------------------------------------------------------
+  /// All-or-nothing admission: `busy` when the run does not fit into what may be leased.
+  virtual void acquire(NamespaceId ns, std::span<const KeyRef> keys, const AcquireOptions& options,
+                       std::function<void(absl::StatusOr<Lease>)> done) = 0;
+  absl::StatusOr<Lease> acquire_sync(NamespaceId ns, std::span<const KeyRef> keys,
+                                     const AcquireOptions& options = {});
+  /// Into memory of the caller's, window by window, so that a chain longer than hot streams.
+  /// Targets stay alive until done. Read::prefix: targets behind the first miss are not found.
+  virtual void load(NamespaceId ns, std::span<LoadTarget> targets, const AcquireOptions& options,
+                    std::function<void(absl::Status)> done) = 0;
+  absl::Status load_sync(NamespaceId ns, std::span<LoadTarget> targets,
+                         const AcquireOptions& options = {});
+  /// Wanted soon: fetched into hot ahead of demand, as far as room and bandwidth allow. Keys
+  /// are copied. Returns how many blocks were accepted; the rest is told `later` by omission.
+  virtual std::size_t announce(NamespaceId ns, std::span<const KeyRef> keys, Deadline deadline) = 0;
+  /// Renews recency without reading. Returns how many blocks were there.
+  virtual std::size_t touch(NamespaceId ns, std::span<const KeyRef> keys) = 0;
+
+  // --- writing --------------------------------------------------------------------------
+  /// A run of a chain. Keys and payloads are borrowed until done; results are in order.
+  virtual void put(NamespaceId ns, std::span<const PutBlock> blocks, const PutOptions& options,
+                   std::function<void(std::vector<PutResult>)> done) = 0;
+  std::vector<PutResult> put_sync(NamespaceId ns, std::span<const PutBlock> blocks,
+                                  const PutOptions& options = {});
+  /// reserve → fill → commit. Payload spans are ignored but for their sizes; keys are copied.
+  virtual absl::StatusOr<std::unique_ptr<PutBatch>> reserve(NamespaceId ns,
+                                                            std::span<const PutBlock> blocks,
+                                                            const PutOptions& options) = 0;
+
+  // --- removing -------------------------------------------------------------------------
+  /// Acknowledged at the durability of what it removes. done gets, for each key, whether it
+  /// was there. A block under lease disappears for new readers at once.
+  virtual void erase(NamespaceId ns, std::span<const KeyRef> keys,
+                     std::function<void(absl::StatusOr<std::vector<bool>>)> done) = 0;
+  absl::StatusOr<std::vector<bool>> erase_sync(NamespaceId ns, std::span<const KeyRef> keys);
+  /// Every block of the namespace, for good. Blocks: disk.
+  virtual absl::Status clear(NamespaceId ns) = 0;
+  /// Gives up blocks nobody needs any more (a sliding window has passed them): first to go.
+  virtual std::size_t demote_early(NamespaceId ns, std::span<const KeyRef> keys) = 0;
+  /// Evicts what is not leased, pinned or promised until `tier` uses at most `target_bytes`.
+  /// Returns bytes freed. Blocks: disk, where cold is meant.
+  virtual absl::StatusOr<std::uint64_t> evict_unused(TierKind tier, std::uint64_t target_bytes) = 0;
+
+  // --- promises against eviction --------------------------------------------------------
+  /// Exempt until unpinned; `durable` also survives a restart. `no_space` beyond half of a tier.
+  virtual absl::Status pin(NamespaceId ns, std::span<const KeyRef> keys, Durability durability) = 0;
+  virtual absl::Status unpin(NamespaceId ns, std::span<const KeyRef> keys) = 0;
+
+  // --- life -----------------------------------------------------------------------------
+  virtual EngineStats stats() const = 0;
+  virtual void reset_stats() = 0;
+  /// Whether the catalog holds everything the store holds.
+  virtual bool is_recovered() const = 0;
+  /// Waits for is_recovered, at most until the deadline.
+  virtual absl::Status wait_recovered(Deadline deadline) = 0;
+  /// Everything acknowledged before is durable when it returns.
+  virtual absl::Status flush() = 0;
+  /// Refuses new work, finishes what is under way, saves the hot list, marks the store clean.
+  /// Idempotent; also called by the destructor.
+  virtual absl::Status close() = 0;
+
+ protected:
+  /// Runs the loops once, for the _sync calls, where no thread runs them (simulation). False:
+  /// threads do.
+  virtual bool pump() { return false; }
+};
+
+}  // namespace cairn

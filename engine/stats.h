@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// stats.h — what the engine counts. Plain values: a snapshot, consistent per field.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/tier.h"
+
+namespace cairn {
+
+struct LatencySummary {
+  std::uint64_t count = 0;
+  double mean_s = 0, p50_s = 0, p95_s = 0, p99_s = 0;
+};
+
+struct TierStats {
+  TierUsage usage;
+  std::uint64_t hits = 0;  // blocks served from here
+  std::uint64_t bytes_read = 0, bytes_written = 0;
+  std::uint64_t evictions = 0;  // blocks that left for want of room
+  std::uint64_t evicted_bytes = 0;
+  std::uint64_t promoted_in = 0;  // blocks that came from a colder tier
+};
+
+struct WindowStats {
+  std::uint64_t requests = 0, blocks_asked = 0, blocks_served = 0, bytes_served = 0;
+};
+
+struct NamespaceStats {
+  std::string name;
+  std::uint64_t blocks = 0;             // known to the catalog
+  std::uint64_t bytes = 0;              // their payload
+  std::uint64_t lookups = 0, hits = 0;  // blocks
+};
+
+struct EngineStats {
+  TierStats hot, cold;
+  std::vector<NamespaceStats> namespaces;
+  // requests
+  std::uint64_t matches = 0, acquires = 0, loads = 0, puts = 0, erases = 0, announces = 0;
+  std::uint64_t blocks_asked = 0, blocks_served = 0, bytes_served = 0, tokens_asked = 0,
+                tokens_served = 0;
+  WindowStats last_1000;  // the last thousand acquire and load requests
+  std::uint64_t blocks_put = 0, bytes_put = 0, blocks_already_present = 0, blocks_replaced = 0;
+  // refusals, by reason
+  std::uint64_t busy = 0, refused = 0, no_space = 0, deadline_missed = 0;
+  std::uint64_t leases_open = 0, leases_overstayed = 0, blocks_pinned = 0;
+  // catalog
+  std::uint64_t catalog_blocks = 0, catalog_bytes = 0, orphans = 0;
+  // recovery
+  bool recovered = false, opened_clean = false;
+  double recovery_s = 0;
+  std::uint64_t recovered_blocks = 0, rewarmed_blocks = 0;
+  // integrity
+  std::uint64_t corrupt_blocks = 0;
+  DurableHealth health;
+  DurableCounters counters;
+  LatencySummary hit_latency, miss_latency, put_latency;
+};
+
+}  // namespace cairn
