@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: Apache-2.0
+// catalog.cc — publication, removal, pins and links: what changes residency.
+#include "engine/catalog.h"
+
+#include <utility>
+
+#include "engine/base/check.h"
+#include "engine/catalog_impl.h"
+
+namespace cairn {
+
+using detail::kNoBlock;
+
+Catalog::Catalog(const CatalogOptions& options) : impl_(std::make_unique<Impl>(options)) {}
+Catalog::~Catalog() = default;
+
+Catalog::Impl::Impl(const CatalogOptions& options)
+    : storage(options), shards(new Shard[options.shards]), links(storage, options.policy) {
+  for (std::uint32_t i = 0; i < options.shards; ++i) shards[i].attach(storage, i);
+}
+
+// --- publication ------------------------------------------------------------------------------
+
+bool Catalog::publish_hot(BlockId id, NamespaceId ns, const BlockFacts& facts, Location hot,
+                          Residency* replaced) {
+  return impl_->publish({id, ns, facts, TierKind::hot, hot, 0}, replaced);
+}
+
+bool Catalog::publish_cold(BlockId id, NamespaceId ns, const BlockFacts& facts, Location cold,
+                           std::uint32_t cold_bytes, Residency* replaced) {
+  return impl_->publish({id, ns, facts, TierKind::cold, cold, cold_bytes}, replaced);
+}
+
+bool Catalog::Impl::publish(const Publication& publication, Residency* replaced) {
+  CAIRN_CHECK(!publication.id.is_null() && !publication.location.is_null());
+  if (replaced != nullptr) *replaced = Residency{};
+  const BlockId parent_id = publication.facts.parent;
+  Shard& shard = shard_of(publication.id);
+  BlockId unneeded;
+  {
+    MutexLock lock(shard.mutex);
+    const BlockHandle found = shard.find(publication.id);
+    const Verdict verdict = judge(found, publication);
+    if (verdict == Verdict::refuse) return false;
+    if (verdict == Verdict::add_copy) {
+      add_copy(found, publication.tier, publication.location, publication.cold_bytes);
+      return true;
+    }
+    const bool is_linked = found != kNoBlock && links.parent_id(found) == parent_id;
+    if (parent_id.is_null() || is_linked || parent_id == publication.id) {
+      return store(shard, found, publication, Parent::as_linked, replaced, unneeded);
+    }
+  }
+  // The parent lives in another shard: it is held first, then the block is looked at again.
+  const bool held = hold_parent(parent_id);
+  bool stored = false;
+  {
+    MutexLock lock(shard.mutex);
+    const BlockHandle found = shard.find(publication.id);
+    const Verdict verdict = judge(found, publication);
+    if (verdict == Verdict::add_copy) {
+      add_copy(found, publication.tier, publication.location, publication.cold_bytes);
+      stored = true;
+    } else if (verdict == Verdict::store) {
+      stored = store(shard, found, publication, Parent::held, replaced, unneeded);
+    }
+  }
+  if (held) {
+    bool is_useless = false;
+    {
+      MutexLock lock(links.mutex);
+      const BlockHandle parent = links.held(parent_id);
+      links.unhold(parent_id);
+      is_useless = links.is_placeholder_without_use(parent);
+    }
+    if (is_useless) reap(parent_id);
+  }
+  reap(unneeded);
+  return stored;
+}
+
+Catalog::Impl::Verdict Catalog::Impl::judge(BlockHandle found,
+                                            const Publication& publication) const {
+  if (!is_present(found)) return Verdict::store;
+  const Entry& entry = entry_of(found);
+  if (publication.facts.sequence > entry.sequence) return Verdict::store;
+  const bool adds_cold = publication.tier == TierKind::cold &&
+                         publication.facts.sequence == entry.sequence &&
+                         (state_of(found) & detail::kHasCold) == 0;
+  return adds_cold ? Verdict::add_copy : Verdict::refuse;
+}
+
+/// A new version, or the first.
+bool Catalog::Impl::store(Shard& shard, BlockHandle found, const Publication& publication,
+                          Parent parent_is, Residency* replaced, BlockId& unneeded) {
+  BlockHandle handle = found;
+  const bool was_present = is_present(found);
+  Residency before;
+  if (was_present) before = describe(found);
+  if (found == kNoBlock) {
+    handle = shard.allocate(publication.id);
+    if (handle == kNoBlock) return false;
+    shard.insert(handle);
+  } else if (!entry_of(found).claim_hot()) {
+    handle = supersede(shard, found);
+    if (handle == kNoBlock) return false;
+    // What leases hold comes back through release(), unless the last has just ended.
+    if (shard.detached.contains(before.hot.bits)) before.hot = Location{};
+  }
+  if (was_present) count(shard, handle, false);
+  const BlockFacts& facts = publication.facts;
+  const bool hot = publication.tier == TierKind::hot;
+  Entry& entry = entry_of(handle);
+  LinkRecord& record = record_of(handle);
+  entry.state.fetch_and(~(detail::kPresent | detail::kExpires), std::memory_order_relaxed);
+  entry.namespace_id = publication.namespace_id;
+  entry.sequence = facts.sequence;
+  entry.plain_bytes.store(facts.plain_bytes, std::memory_order_relaxed);
+  entry.plain_sum = facts.plain_sum;
+  entry.hot = hot ? publication.location : Location{};
+  record.cold = hot ? Location{} : publication.location;
+  record.cold_bytes = publication.cold_bytes;
+  std::uint32_t flags = hot ? detail::kHasHot : detail::kHasCold;
+  if (facts.pinned) flags |= detail::kDurablePin;
+  if (facts.expiry != 0) {
+    storage.set_expiry(handle, facts.expiry);
+    flags |= detail::kExpires;
+  }
+  entry.stamp.store(clock.fetch_add(1, std::memory_order_relaxed), std::memory_order_relaxed);
+  // Release: pairs with the lease that sees kHasHot without a lock and then reads the fields.
+  entry.state.fetch_or(flags, std::memory_order_release);
+  count(shard, handle, true);
+  {
+    MutexLock lock(links.mutex);
+    const BlockHandle parent =
+        parent_is == Parent::held ? links.held(facts.parent) : record.parent();
+    if (record.parent() != parent) {
+      const BlockHandle left = links.detach(handle);
+      if (left != kNoBlock && links.is_placeholder_without_use(left))
+        unneeded = entry_of(left).id();
+      if (parent != kNoBlock) links.attach(handle, parent);
+    }
+    links.set_residency(handle, hot, !hot);
+  }
+  if (replaced != nullptr) *replaced = before;
+  return true;
+}
+
+void Catalog::Impl::add_copy(BlockHandle handle, TierKind tier, Location location,
+                             std::uint32_t cold_bytes) {
+  Entry& entry = entry_of(handle);
+  if (tier == TierKind::hot) {
+    entry.hot = location;
+    entry.state.fetch_or(detail::kHasHot, std::memory_order_release);  // as in store()
+  } else {
+    record_of(handle).cold = location;
+    record_of(handle).cold_bytes = cold_bytes;
+    entry.state.fetch_or(detail::kHasCold, std::memory_order_relaxed);
+  }
+  const std::uint32_t state = state_of(handle);
+  MutexLock lock(links.mutex);
+  links.set_residency(handle, state & detail::kHasHot, state & detail::kHasCold);
+}
+
+/// False when there is no room for a placeholder: the block then gets no link.
+bool Catalog::Impl::hold_parent(BlockId id) {
+  Shard& shard = shard_of(id);
+  MutexLock lock(shard.mutex);
+  BlockHandle parent = shard.find(id);
+  if (parent == kNoBlock) {
+    parent = shard.allocate(id);
+    if (parent == kNoBlock) return false;
+    shard.insert(parent);
+  }
+  MutexLock links_lock(links.mutex);
+  links.hold(id, parent);
+  return true;
+}
+
+/// A fresh entry takes the place of one that leases keep; that one is then known only to them
+/// and, by its hot location, to the shard. 0, and nothing has changed, when there is no room.
+BlockHandle Catalog::Impl::supersede(Shard& shard, BlockHandle old) {
+  Entry& entry = entry_of(old);
+  const BlockHandle fresh = shard.allocate(entry.id());
+  if (fresh == kNoBlock) return kNoBlock;
+  constexpr std::uint32_t kPins = detail::kPinned | detail::kDurablePin;
+  Entry& fresh_entry = entry_of(fresh);
+  fresh_entry.namespace_id = entry.namespace_id;
+  fresh_entry.plain_bytes.store(entry.plain_bytes.load(std::memory_order_relaxed),
+                                std::memory_order_relaxed);
+  fresh_entry.state.store(state_of(old) & kPins, std::memory_order_relaxed);
+  shard.pins.move(record_of(old).pins, old, record_of(fresh).pins, fresh);
+  shard.erase(old);
+  shard.insert(fresh);
+  {
+    MutexLock lock(links.mutex);
+    links.set_residency(old, false, false);
+    links.take_over(old, fresh);
+  }
+  entry.state.fetch_and(~(detail::kPresent | kPins | detail::kExpires), std::memory_order_relaxed);
+  record_of(old).cold = Location{};
+  record_of(old).cold_bytes = 0;
+  // From here on the last release collects it, unless the last has been before.
+  const std::uint32_t before = entry.state.fetch_or(detail::kDetached, std::memory_order_acq_rel);
+  if (is_kept_by_leases(before)) {
+    shard.detached[entry.hot.bits] = old;
+  } else {
+    shard.release(old);
+  }
+  return fresh;
+}
+
+/// C4.
+void Catalog::Impl::count(Shard& shard, BlockHandle handle, bool present) {
+  const Entry& entry = entry_of(handle);
+  NamespaceUsage& usage = shard.usage[entry.namespace_id];
+  const std::uint64_t sign = present ? 1 : std::uint64_t{0} - 1;
+  usage.blocks += sign;
+  usage.bytes += sign * entry.plain_bytes.load(std::memory_order_relaxed);
+  shard.blocks += sign;
+}
+
+bool Catalog::add_hot(BlockId id, std::uint64_t sequence, Location hot) {
+  Impl::Shard& shard = impl_->shard_of(id);
+  MutexLock lock(shard.mutex);
+  const BlockHandle handle = shard.find(id);
+  if (!impl_->is_present(handle) || impl_->entry_of(handle).sequence != sequence) return false;
+  if (impl_->state_of(handle) & detail::kHasHot) return false;
+  impl_->add_copy(handle, TierKind::hot, hot, 0);
+  return true;
+}
+
+bool Catalog::relocate_cold(BlockId id, Location from, Location to) {
+  Impl::Shard& shard = impl_->shard_of(id);
+  MutexLock lock(shard.mutex);
+  const BlockHandle handle = shard.find(id);
+  if (handle == kNoBlock || !(impl_->state_of(handle) & detail::kHasCold)) return false;
+  if (impl_->record_of(handle).cold != from) return false;
+  impl_->record_of(handle).cold = to;
+  return true;
+}
+
+void Catalog::set_expiry(BlockId id, WallMicros expiry) {
+  Impl::Shard& shard = impl_->shard_of(id);
+  MutexLock lock(shard.mutex);
+  const BlockHandle handle = shard.find(id);
+  if (!impl_->is_present(handle)) return;
+  std::atomic<std::uint32_t>& state = impl_->entry_of(handle).state;
+  if (expiry == 0) {
+    state.fetch_and(~detail::kExpires, std::memory_order_relaxed);
+    return;
+  }
+  impl_->storage.set_expiry(handle, expiry);
+  state.fetch_or(detail::kExpires, std::memory_order_relaxed);
+}
+
+// --- removal ----------------------------------------------------------------------------------
+
+bool Catalog::remove_copy(BlockId id, TierKind tier, Location location) {
+  const bool hot = tier == TierKind::hot;
+  const std::uint32_t flag = hot ? detail::kHasHot : detail::kHasCold;
+  BlockId unneeded;
+  {
+    Impl::Shard& shard = impl_->shard_of(id);
+    MutexLock lock(shard.mutex);
+    const BlockHandle handle = shard.find(id);
+    if (handle == kNoBlock || (tier != TierKind::hot && tier != TierKind::cold)) return false;
+    const std::uint32_t state = impl_->state_of(handle);
+    if (!(state & flag)) return false;
+    const Location held = hot ? impl_->entry_of(handle).hot : impl_->record_of(handle).cold;
+    if (held != location) return false;
+    if (!impl_->take_copy(shard, handle, tier, Impl::Force::if_it_may_go, unneeded)) return false;
+  }
+  impl_->reap(unneeded);
+  return true;
+}
+
+bool Catalog::drop_cold(BlockId id, Location location) {
+  BlockId unneeded;
+  {
+    Impl::Shard& shard = impl_->shard_of(id);
+    MutexLock lock(shard.mutex);
+    const BlockHandle handle = shard.find(id);
+    if (handle == kNoBlock || !(impl_->state_of(handle) & detail::kHasCold)) return false;
+    if (impl_->record_of(handle).cold != location) return false;
+    impl_->take_copy(shard, handle, TierKind::cold, Impl::Force::always, unneeded);
+  }
+  impl_->reap(unneeded);
+  return true;
+}
+
+bool Catalog::Impl::take_copy(Shard& shard, BlockHandle handle, TierKind tier, Force force,
+                              BlockId& unneeded) {
+  const bool takes_hot = tier == TierKind::hot;
+  Entry& entry = entry_of(handle);
+  const std::uint32_t left = state_of(handle) & (takes_hot ? detail::kHasCold : detail::kHasHot);
+  {
+    // Asked and done under one lock: a child that comes in between would lose its parent.
+    MutexLock lock(links.mutex);
+    if (force == Force::if_it_may_go &&
+        !links.may_go(handle, takes_hot ? detail::kHotOrder : detail::kColdOrder)) {
+      return false;
+    }
+    if (force == Force::if_it_may_go && takes_hot && !entry.claim_hot()) return false;
+    links.set_residency(handle, left & detail::kHasHot, left & detail::kHasCold);
+  }
+  if (takes_hot) {
+    // kHasHot has been taken away already; what leases hold on to stays.
+    if (!(state_of(handle) & detail::kLeaving)) entry.hot = Location{};
+  } else {
+    record_of(handle).cold = Location{};
+    record_of(handle).cold_bytes = 0;
+    entry.state.fetch_and(~detail::kHasCold, std::memory_order_relaxed);
+  }
+  if (left == 0) {
+    count(shard, handle, false);
+    // Pins and expiry are promises about a block: they go with its last copy.
+    shard.pins.clear(record_of(handle).pins, handle);
+    entry.state.fetch_and(~(detail::kPinned | detail::kDurablePin | detail::kExpires),
+                          std::memory_order_relaxed);
+    unneeded = settle(shard, handle);
+  }
+  return true;
+}
+
+BlockId Catalog::Impl::settle(Shard& shard, BlockHandle handle) {
+  const std::uint32_t state = state_of(handle);
+  if ((state & detail::kPresent) != 0 || is_kept_by_leases(state)) return BlockId{};
+  BlockId parent_id;
+  {
+    MutexLock lock(links.mutex);
+    if (links.is_needed(handle)) return BlockId{};
+    const BlockHandle parent = links.detach(handle);
+    if (parent != kNoBlock && links.is_placeholder_without_use(parent))
+      parent_id = entry_of(parent).id();
+  }
+  shard.erase(handle);
+  shard.release(handle);
+  return parent_id;
+}
+
+void Catalog::Impl::reap(BlockId id) {
+  while (!id.is_null()) {
+    Shard& shard = shard_of(id);
+    MutexLock lock(shard.mutex);
+    const BlockHandle handle = shard.find(id);
+    id = handle == kNoBlock ? BlockId{} : settle(shard, handle);
+  }
+}
+
+std::optional<Residency> Catalog::remove(BlockId id, std::uint64_t sequence) {
+  Residency was;
+  BlockId unneeded;
+  {
+    Impl::Shard& shard = impl_->shard_of(id);
+    MutexLock lock(shard.mutex);
+    const BlockHandle handle = shard.find(id);
+    if (!impl_->is_present(handle) || impl_->entry_of(handle).sequence > sequence)
+      return std::nullopt;
+    was = impl_->describe(handle);
+    Impl::Entry& entry = impl_->entry_of(handle);
+    // A leased hot copy stays with its leases: the last release takes `hot` from the entry.
+    std::uint32_t seen = entry.state.load(std::memory_order_relaxed);
+    bool leased = false;
+    do {
+      leased = (seen & detail::kLeaseMask) != 0;
+    } while (!entry.state.compare_exchange_weak(
+        seen, (seen & ~detail::kHasHot) | (leased ? detail::kLeaving : 0),
+        std::memory_order_acq_rel, std::memory_order_relaxed));
+    if (!was.hot.is_null())
+      impl_->take_copy(shard, handle, TierKind::hot, Impl::Force::always, unneeded);
+    if (!was.cold.is_null())
+      impl_->take_copy(shard, handle, TierKind::cold, Impl::Force::always, unneeded);
+    if (leased) was.hot = Location{};
+  }
+  impl_->reap(unneeded);
+  return was;
+}
+
+// --- pins, recency, links ---------------------------------------------------------------------
+
+bool Catalog::pin(BlockId id, int delta) {
+  Impl::Shard& shard = impl_->shard_of(id);
+  MutexLock lock(shard.mutex);
+  const BlockHandle handle = shard.find(id);
+  if (!impl_->is_present(handle)) return false;
+  std::uint8_t& pins = impl_->record_of(handle).pins;
+  std::atomic<std::uint32_t>& state = impl_->entry_of(handle).state;
+  for (; delta > 0; --delta) shard.pins.add(pins, handle);
+  for (; delta < 0; ++delta) {
+    if (pins == 0) {
+      state.fetch_and(~detail::kDurablePin, std::memory_order_relaxed);
+      break;
+    }
+    shard.pins.subtract(pins, handle);
+  }
+  if (pins != 0) {
+    state.fetch_or(detail::kPinned, std::memory_order_relaxed);
+  } else {
+    state.fetch_and(~detail::kPinned, std::memory_order_relaxed);
+  }
+  MutexLock links_lock(impl_->links.mutex);
+  impl_->links.refresh(handle);
+  return true;
+}
+
+bool Catalog::set_durable_pin(BlockId id, bool pinned) {
+  Impl::Shard& shard = impl_->shard_of(id);
+  MutexLock lock(shard.mutex);
+  const BlockHandle handle = shard.find(id);
+  if (!impl_->is_present(handle)) return false;
+  std::atomic<std::uint32_t>& state = impl_->entry_of(handle).state;
+  if (pinned) {
+    state.fetch_or(detail::kDurablePin, std::memory_order_relaxed);
+  } else {
+    state.fetch_and(~detail::kDurablePin, std::memory_order_relaxed);
+  }
+  MutexLock links_lock(impl_->links.mutex);
+  impl_->links.refresh(handle);
+  return true;
+}
+
+bool Catalog::make_oldest(BlockId id) {
+  Impl::Shard& shard = impl_->shard_of(id);
+  MutexLock lock(shard.mutex);
+  const BlockHandle handle = shard.find(id);
+  if (!impl_->is_present(handle)) return false;
+  MutexLock links_lock(impl_->links.mutex);
+  impl_->links.demote(handle, impl_->oldest.fetch_sub(1, std::memory_order_relaxed));
+  return true;
+}
+
+std::vector<BlockId> Catalog::children(BlockId id) const {
+  std::vector<BlockId> found;
+  Impl::Shard& shard = impl_->shard_of(id);
+  MutexLock lock(shard.mutex);
+  const BlockHandle handle = shard.find(id);
+  if (handle == kNoBlock) return found;
+  MutexLock links_lock(impl_->links.mutex);
+  for (BlockHandle child = impl_->record_of(handle).first_child; child != kNoBlock;
+       child = impl_->record_of(child).next_sibling) {
+    found.push_back(impl_->entry_of(child).id());
+  }
+  return found;
+}
+
+std::optional<BlockId> Catalog::parent(BlockId id) const {
+  Impl::Shard& shard = impl_->shard_of(id);
+  MutexLock lock(shard.mutex);
+  const BlockHandle handle = shard.find(id);
+  if (handle == kNoBlock) return std::nullopt;
+  return impl_->links.parent_id(handle);
+}
+
+}  // namespace cairn

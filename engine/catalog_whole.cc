@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// catalog_whole.cc — what concerns all entries: victims, walks, counters, invariants.
+#include <algorithm>
+
+#include "engine/base/check.h"
+#include "engine/catalog_impl.h"
+
+namespace cairn {
+
+using detail::kNoBlock;
+
+// --- eviction ---------------------------------------------------------------------------------
+
+std::vector<Victim> Catalog::victims(TierKind tier, std::size_t count, bool include_last_copies) {
+  std::vector<Victim> victims;
+  if (count == 0 || (tier != TierKind::hot && tier != TierKind::cold)) return victims;
+  const bool hot = tier == TierKind::hot;
+  std::vector<std::pair<BlockHandle, BlockId>> picked;
+  for (bool done = false; !done;) {
+    MutexLock lock(impl_->links.mutex);
+    picked.clear();
+    done = impl_->links.pick(hot ? detail::kHotOrder : detail::kColdOrder, count,
+                             include_last_copies, picked);
+  }
+  victims.reserve(picked.size());
+  for (const auto& [handle, id] : picked) {
+    Impl::Shard& shard = impl_->shard_of(id);
+    MutexLock lock(shard.mutex);
+    // What was leased, pinned or taken away in between is left out.
+    if (shard.find(id, handle) != handle) continue;
+    const Residency residency = impl_->describe(handle);
+    if ((hot ? residency.hot : residency.cold).is_null() || residency.pinned) continue;
+#if !defined(CAIRN_PLANTED_LEASE_NOT_PINNED)
+    if (hot && residency.leased) continue;
+#endif
+    victims.push_back({id, residency});
+  }
+  return victims;
+}
+
+// --- walks ------------------------------------------------------------------------------------
+
+void Catalog::for_each(std::optional<NamespaceId> ns,
+                       const std::function<void(BlockId, const Residency&)>& visit) const {
+  constexpr std::uint32_t kChunk = detail::Storage::kChunkEntries;
+  const std::uint32_t chunks = impl_->storage.chunks_used.load(std::memory_order_acquire);
+  for (std::uint32_t chunk = 0; chunk < chunks; ++chunk) {
+    // A chunk taken in this moment has no owner yet, and nothing that we would have to see.
+    const std::uint16_t owner = std::atomic_ref<std::uint16_t>(impl_->storage.chunk_shard[chunk])
+                                    .load(std::memory_order_acquire);
+    if (owner == 0) continue;
+    MutexLock lock(impl_->shards[owner - 1U].mutex);
+    for (BlockHandle handle = chunk * kChunk; handle < (chunk + 1) * kChunk; ++handle) {
+      if (handle == kNoBlock || !impl_->is_present(handle)) continue;
+      const Impl::Entry& entry = impl_->entry_of(handle);
+      if (ns.has_value() && entry.namespace_id != *ns) continue;
+      visit(entry.id(), impl_->describe(handle));
+    }
+  }
+}
+
+std::vector<BlockId> Catalog::hottest(std::size_t count) const {
+  std::vector<std::pair<std::uint64_t, BlockId>> hot;
+  for_each(std::nullopt, [&](BlockId id, const Residency& residency) {
+    if (residency.hot.is_null()) return;
+    hot.emplace_back(impl_->entry_of(residency.handle).stamp.load(std::memory_order_relaxed), id);
+  });
+  count = std::min(count, hot.size());
+  std::partial_sort(hot.begin(), hot.begin() + static_cast<std::ptrdiff_t>(count), hot.end(),
+                    [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::vector<BlockId> ids;
+  ids.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) ids.push_back(hot[i].second);
+  return ids;
+}
+
+void Catalog::set_loading(bool loading) {
+  MutexLock lock(impl_->links.mutex);
+  impl_->links.set_loading(loading);
+}
+
+// --- counters ---------------------------------------------------------------------------------
+
+std::uint64_t Catalog::blocks() const {
+  std::uint64_t blocks = 0;
+  for (std::uint32_t s = 0; s < impl_->storage.shards; ++s) {
+    MutexLock lock(impl_->shards[s].mutex);
+    blocks += impl_->shards[s].blocks;
+  }
+  return blocks;
+}
+
+std::uint64_t Catalog::entries() const {
+  return impl_->storage.entries_used.load(std::memory_order_relaxed);
+}
+
+std::uint64_t Catalog::orphans() const {
+  MutexLock lock(impl_->links.mutex);
+  return impl_->links.orphans();
+}
+
+NamespaceUsage Catalog::usage(NamespaceId ns) const {
+  NamespaceUsage sum;
+  for (std::uint32_t s = 0; s < impl_->storage.shards; ++s) {
+    MutexLock lock(impl_->shards[s].mutex);
+    const auto usage = impl_->shards[s].usage.find(ns);
+    if (usage == impl_->shards[s].usage.end()) continue;
+    sum.blocks += usage->second.blocks;
+    sum.bytes += usage->second.bytes;
+  }
+  return sum;
+}
+
+std::uint64_t Catalog::memory_bytes() const {
+  const std::uint64_t chunks = impl_->storage.chunks_used.load(std::memory_order_acquire);
+  std::uint64_t bytes = sizeof(Impl) + chunks * detail::Storage::kChunkEntries *
+                                           (sizeof(detail::Entry) + sizeof(detail::LinkRecord));
+  for (std::uint32_t s = 0; s < impl_->storage.shards; ++s) {
+    const Impl::Shard& shard = impl_->shards[s];
+    MutexLock lock(shard.mutex);
+    bytes += sizeof(Impl::Shard) + std::uint64_t{shard.bucket_count()} * sizeof(detail::Bucket) +
+             shard.pins.memory_bytes() + shard.detached.capacity() * 17 +
+             shard.usage.capacity() * 25;
+  }
+  MutexLock lock(impl_->links.mutex);
+  return bytes + impl_->links.memory_bytes();
+}
+
+// --- invariants -------------------------------------------------------------------------------
+
+void Catalog::check_invariants() const {
+  std::uint64_t in_table = 0;
+  std::uint64_t detached = 0;
+  for (std::uint32_t s = 0; s < impl_->storage.shards; ++s) {
+    const Impl::Shard& shard = impl_->shards[s];
+    MutexLock lock(shard.mutex);
+    shard.check_table();
+    in_table += shard.table_entries();
+    detached += shard.detached.size();
+    for (const auto& [location, handle] : shard.detached) {
+      const std::uint32_t state = impl_->state_of(handle);
+      CAIRN_CHECK((state & detail::kDetached) != 0 && (state & detail::kLeaseMask) != 0);
+      CAIRN_CHECK(impl_->entry_of(handle).hot.bits == location);
+    }
+  }
+  CAIRN_CHECK(in_table + detached == entries());
+  CAIRN_CHECK(entries() <= impl_->storage.blocks_max);
+
+  absl::flat_hash_map<NamespaceId, NamespaceUsage> sums;
+  const std::uint32_t end =
+      impl_->storage.chunks_used.load(std::memory_order_acquire) * detail::Storage::kChunkEntries;
+  for (BlockHandle handle = 1; handle < end; ++handle) {
+    const Impl::Entry& entry = impl_->entry_of(handle);
+    const Impl::LinkRecord& record = impl_->record_of(handle);
+    const std::uint32_t state = impl_->state_of(handle);
+    const bool hot = state & detail::kHasHot;
+    const bool cold = state & detail::kHasCold;
+    CAIRN_CHECK(hot == (record.linked_hot != 0) && cold == (record.linked_cold != 0));
+    CAIRN_CHECK(cold == !record.cold.is_null());
+    CAIRN_CHECK((hot || Impl::is_kept_by_leases(state)) == !entry.hot.is_null());
+    CAIRN_CHECK(((state & detail::kPinned) != 0) == (record.pins != 0));
+    if (entry.id().is_null()) {
+      CAIRN_CHECK(state == 0 && record.parent() == kNoBlock && record.first_child == kNoBlock);
+      continue;
+    }
+    const bool needed =
+        hot || cold || record.first_child != kNoBlock || Impl::is_kept_by_leases(state);
+    CAIRN_CHECK(needed);  // C1
+    if (!hot && !cold) continue;
+    ++sums[entry.namespace_id].blocks;
+    sums[entry.namespace_id].bytes += entry.plain_bytes.load(std::memory_order_relaxed);
+  }
+  std::uint64_t blocks_sum = 0;
+  for (const auto& [ns, expected] : sums) {  // C4
+    const NamespaceUsage counted = usage(ns);
+    CAIRN_CHECK(counted.blocks == expected.blocks && counted.bytes == expected.bytes);
+    blocks_sum += expected.blocks;
+  }
+  CAIRN_CHECK(blocks_sum == blocks());
+  MutexLock lock(impl_->links.mutex);
+  impl_->links.check_invariants();
+}
+
+}  // namespace cairn

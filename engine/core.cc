@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/core.h"
+
+#include <algorithm>
+#include <random>
+
+namespace cairn::detail {
+namespace {
+
+std::uint64_t random_secret() {
+  std::random_device device;
+  return (std::uint64_t{device()} << 32) | device();
+}
+
+/// The catalog's own limit is the hard one; names are held against metadata_bytes by eviction.
+CatalogOptions catalog_options(const EngineOptions& options) {
+  return {.blocks_max = std::max<std::uint64_t>(
+              options.metadata_bytes / EngineCore::kCatalogBytesPerBlock, 16)};
+}
+
+}  // namespace
+
+EngineCore::EngineCore(const EngineOptions& engine_options, const EngineParts& engine_parts)
+    : options(engine_options),
+      parts(engine_parts),
+      hot(*engine_parts.hot),
+      cold(engine_parts.cold),
+      clock(*engine_parts.clock),
+      read_only(cold != nullptr && cold->is_read_only()),
+      secret(cold != nullptr ? cold->block_id_secret() : random_secret()),
+      block_bytes_max(cold != nullptr ? std::min(cold->block_bytes_max(), kBlockBytesMax)
+                                      : kBlockBytesMax),
+      loop(*engine_parts.mover_loop),
+      catalog(catalog_options(engine_options)),
+      gates(loop),
+      namespaces(cold),
+      leases(catalog, hot, loop, meters) {
+  gates.set_before_leave([this](BlockId id) { notes.gate_left(id); });
+}
+
+std::uint64_t EngineCore::next_sequence() {
+  // Relaxed: only distinctness is asked for; a name's versions are ordered by its gate.
+  return cold != nullptr ? cold->next_sequence()
+                         : memory_sequence_.fetch_add(1, std::memory_order_relaxed);
+}
+
+bool EngineCore::publish_cold(BlockId id, NamespaceId ns, const BlockFacts& facts,
+                              Location location, std::uint32_t cold_bytes, Residency* replaced) {
+  const Location now = notes.moved_to(id, location).value_or(location);
+  if (!catalog.publish_cold(id, ns, facts, now, cold_bytes, replaced)) return false;
+  // Looked at twice, as by relocated(): one of the two sees what the other has done.
+  const std::optional<Location> moved = notes.moved_to(id, location);
+  if (moved && *moved != now) catalog.relocate_cold(id, now, *moved);
+  return true;
+}
+
+void EngineCore::free_replaced(const Residency& replaced) {
+  if (!replaced.hot.is_null()) free_hot(replaced.hot);
+  if (!replaced.cold.is_null() && cold != nullptr) cold->free({&replaced.cold, 1});
+}
+
+void EngineCore::free_hot(Location location) {
+  hot.free({&location, 1});
+}
+
+void EngineCore::tidy_name(BlockId id) {
+  const std::optional<Residency> residency = catalog.find(id);
+  if (!residency || !residency->present()) keys.erase(id);
+}
+
+}  // namespace cairn::detail

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// core.h — what the stories of the engine share: its parts, its tables, its counts.
+//
+// Each story (write_path, read_path, mover, recovery, …) is a class of its own that is handed
+// the core; none of them owns what is here, and the core knows none of them.
+//
+// Threading:  every member is thread-safe or immutable.
+// Blocking:   never.
+#pragma once
+
+#include <atomic>
+#include <functional>
+
+#include "engine/catalog.h"
+#include "engine/engine.h"
+#include "engine/engine_factory.h"
+#include "engine/engine_stats.h"
+#include "engine/entry_count.h"
+#include "engine/gates.h"
+#include "engine/key_table.h"
+#include "engine/lease.h"
+#include "engine/loop_scope.h"
+#include "engine/namespaces.h"
+#include "engine/options.h"
+#include "engine/removal_notes.h"
+#include "engine/tier.h"
+
+namespace cairn::detail {
+
+struct EngineCore {
+  EngineCore(const EngineOptions& engine_options, const EngineParts& engine_parts);
+
+  BlockId id_of(NamespaceId ns, const KeyRef& key) const {
+    return block_id({ns, key.key, key.part}, secret);
+  }
+  std::uint64_t next_sequence();
+
+  /// Present to readers: listed and not expired.
+  bool is_expired(const Residency& residency) const {
+    return residency.facts.expiry != 0 && residency.facts.expiry <= clock.wall();
+  }
+  /// What the catalog and the names of its blocks cost, live.
+  std::uint64_t metadata_bytes() const {
+    return catalog.entries() * kCatalogBytesPerBlock + keys.bytes() + metadata_reserved.load();
+  }
+
+  /// Lists what lies in cold, where it is by now: it may have been moved since. The caller holds
+  /// the gate.
+  bool publish_cold(BlockId id, NamespaceId ns, const BlockFacts& facts, Location location,
+                    std::uint32_t cold_bytes, Residency* replaced);
+  /// Frees what a publication or removal took out. A leased hot copy comes back through its
+  /// lease instead.
+  void free_replaced(const Residency& replaced);
+  void free_hot(Location location);
+  /// Drops the name when the block is listed no more. The caller holds the gate.
+  void tidy_name(BlockId id);
+  /// Leaves the gate after a removal.
+  void leave_tidy(BlockId id) {
+    tidy_name(id);
+    gates.leave(id);
+  }
+
+  /// The rest of a wait: runs the loops once, or says that threads run them.
+  bool pump() const {
+    if (!parts.pump) return false;
+    parts.pump();
+    return true;
+  }
+
+  static constexpr std::uint64_t kCatalogBytesPerBlock = 128;
+
+  const EngineOptions options;
+  const EngineParts parts;
+  AddressableTier& hot;
+  DurableTier* const cold;  // null: RAM only
+  const Clock& clock;
+  const bool read_only;
+  const std::uint64_t secret;
+  const std::uint64_t block_bytes_max;
+
+  LoopScope loop;
+  Catalog catalog;
+  KeyTable keys;
+  RemovalNotes notes;
+  GateTable gates;
+  NamespaceTable namespaces;
+  EngineMeters meters;
+  LeaseRegistry leases;
+  EntryCount operations;  // shut by close()
+  std::atomic<bool> closing{false};
+  std::atomic<std::uint64_t> metadata_reserved{0};  // for puts under way
+
+ private:
+  std::atomic<std::uint64_t> memory_sequence_{1};  // where there is no cold tier
+};
+
+}  // namespace cairn::detail

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/engine.h"
+
+#include <optional>
+#include <utility>
+
+#include "engine/announcer.h"
+#include "engine/base/status.h"
+#include "engine/completion.h"
+#include "engine/core.h"
+#include "engine/engine_factory.h"
+#include "engine/eraser.h"
+#include "engine/expirer.h"
+#include "engine/fetcher.h"
+#include "engine/hot_list.h"
+#include "engine/load_path.h"
+#include "engine/mover.h"
+#include "engine/pins.h"
+#include "engine/read_path.h"
+#include "engine/recovery.h"
+#include "engine/write_path.h"
+
+namespace cairn {
+
+std::string_view tier_kind_name(TierKind tier) {
+  switch (tier) {
+    case TierKind::none:
+      return "none";
+    case TierKind::hot:
+      return "hot";
+    case TierKind::warm:
+      return "warm";
+    case TierKind::cold:
+      return "cold";
+  }
+  CAIRN_UNREACHABLE();
+}
+
+// --- the calls that wait ---------------------------------------------------------------------
+
+absl::StatusOr<Lease> Engine::acquire_sync(NamespaceId ns, std::span<const KeyRef> keys,
+                                           const AcquireOptions& options) {
+  detail::Completion arrived;
+  std::optional<absl::StatusOr<Lease>> result;
+  acquire(ns, keys, options, [&](absl::StatusOr<Lease> lease) {
+    result = std::move(lease);
+    arrived.notify();
+  });
+  arrived.wait([this] { return pump(); });
+  return *std::move(result);
+}
+
+absl::Status Engine::load_sync(NamespaceId ns, std::span<LoadTarget> targets,
+                               const AcquireOptions& options) {
+  detail::Completion arrived;
+  absl::Status result;
+  load(ns, targets, options, [&](absl::Status status) {
+    result = std::move(status);
+    arrived.notify();
+  });
+  arrived.wait([this] { return pump(); });
+  return result;
+}
+
+std::vector<PutResult> Engine::put_sync(NamespaceId ns, std::span<const PutBlock> blocks,
+                                        const PutOptions& options) {
+  detail::Completion arrived;
+  std::vector<PutResult> results;
+  put(ns, blocks, options, [&](std::vector<PutResult> outcome) {
+    results = std::move(outcome);
+    arrived.notify();
+  });
+  arrived.wait([this] { return pump(); });
+  return results;
+}
+
+absl::StatusOr<std::vector<bool>> Engine::erase_sync(NamespaceId ns, std::span<const KeyRef> keys) {
+  detail::Completion arrived;
+  absl::StatusOr<std::vector<bool>> result = std::vector<bool>{};
+  erase(ns, keys, [&](absl::StatusOr<std::vector<bool>> outcome) {
+    result = std::move(outcome);
+    arrived.notify();
+  });
+  arrived.wait([this] { return pump(); });
+  return result;
+}
+
+namespace detail {
+namespace {
+
+/// The door: every call goes to the story that tells it.
+class EngineImpl final : public Engine {
+ public:
+  EngineImpl(const EngineOptions& options, const EngineParts& parts)
+      : core_(options, parts),
+        mover_(core_),
+        recovery_(core_, mover_),
+        expirer_(core_, mover_),
+        fetcher_(core_, mover_),
+        reads_(core_, recovery_, fetcher_, mover_, expirer_),
+        loads_(core_, recovery_, fetcher_, mover_, reads_, expirer_),
+        writes_(core_, recovery_, mover_, expirer_),
+        eraser_(core_, recovery_, mover_),
+        pins_(core_, recovery_),
+        announcer_(core_, recovery_, fetcher_, reads_),
+        hot_list_(core_, fetcher_) {}
+
+  ~EngineImpl() override { close().IgnoreError(); }  // whoever wants to know calls close()
+
+  void start() {
+    reads_.set_on_delivered([this](std::span<const BlockId> ids) { announcer_.delivered(ids); });
+    if (core_.cold != nullptr) {
+      core_.cold->set_relocated([this](BlockId id, Location from, Location to) {
+        return recovery_.relocated(id, from, to);
+      });
+    }
+    recovery_.set_on_expiring([this](BlockId id, WallMicros expiry) { expirer_.note(id, expiry); });
+    recovery_.on_end([this] { core_.loop.post([this] { hot_list_.start(); }); });
+    recovery_.start();
+  }
+
+  absl::StatusOr<NamespaceId> open_namespace(const NamespaceDescriptor& descriptor) override {
+    if (core_.closing.load()) return make_error(ErrorCode::closed, "the engine is closing");
+    CAIRN_ASSIGN_OR_RETURN(const NamespaceState* state, core_.namespaces.open(descriptor));
+    return state->id;
+  }
+  std::vector<NamespaceInfo> namespaces() const override { return core_.namespaces.list(); }
+
+  Match match(NamespaceId ns, std::span<const KeyRef> keys) const override {
+    return reads_.match(ns, keys);
+  }
+  std::size_t match_length(NamespaceId ns, std::span<const KeyRef> keys) const override {
+    return reads_.match_length(ns, keys);
+  }
+  void acquire(NamespaceId ns, std::span<const KeyRef> keys, const AcquireOptions& options,
+               std::function<void(absl::StatusOr<Lease>)> done) override {
+    reads_.acquire(ns, keys, options, std::move(done));
+  }
+  void load(NamespaceId ns, std::span<LoadTarget> targets, const AcquireOptions& options,
+            std::function<void(absl::Status)> done) override {
+    loads_.load(ns, targets, options, std::move(done));
+  }
+  std::size_t announce(NamespaceId ns, std::span<const KeyRef> keys, Deadline deadline) override {
+    return announcer_.announce(ns, keys, deadline);
+  }
+  std::size_t touch(NamespaceId ns, std::span<const KeyRef> keys) override {
+    return core_.catalog.touch(ids_of(ns, keys));
+  }
+
+  void put(NamespaceId ns, std::span<const PutBlock> blocks, const PutOptions& options,
+           std::function<void(std::vector<PutResult>)> done) override {
+    writes_.put(ns, blocks, options, std::move(done));
+  }
+  absl::StatusOr<std::unique_ptr<PutBatch>> reserve(NamespaceId ns,
+                                                    std::span<const PutBlock> blocks,
+                                                    const PutOptions& options) override {
+    return writes_.reserve(ns, blocks, options);
+  }
+
+  void erase(NamespaceId ns, std::span<const KeyRef> keys,
+             std::function<void(absl::StatusOr<std::vector<bool>>)> done) override {
+    eraser_.erase(ns, keys, std::move(done));
+  }
+  absl::Status clear(NamespaceId ns) override { return eraser_.clear(ns); }
+  std::size_t demote_early(NamespaceId ns, std::span<const KeyRef> keys) override {
+    std::size_t demoted = 0;
+    // In chain order, so that the tail, set back last, is the very first to go.
+    for (const BlockId id : ids_of(ns, keys)) demoted += core_.catalog.make_oldest(id) ? 1U : 0U;
+    return demoted;
+  }
+  absl::StatusOr<std::uint64_t> evict_unused(TierKind tier, std::uint64_t target_bytes) override {
+    return mover_.evict_unused(tier, target_bytes);
+  }
+
+  absl::Status pin(NamespaceId ns, std::span<const KeyRef> keys, Durability durability) override {
+    return pins_.pin(ns, keys, durability);
+  }
+  absl::Status unpin(NamespaceId ns, std::span<const KeyRef> keys) override {
+    return pins_.unpin(ns, keys);
+  }
+
+  EngineStats stats() const override;
+  void reset_stats() override { core_.meters.reset(); }
+  bool is_recovered() const override { return recovery_.is_complete(); }
+  absl::Status wait_recovered(Deadline deadline) override { return recovery_.wait(deadline); }
+  absl::Status flush() override {
+    if (!core_.operations.enter()) return make_error(ErrorCode::closed, "the engine is closing");
+    absl::Status status = sync_cold();
+    core_.operations.leave();
+    return status;
+  }
+  absl::Status close() override;
+
+ protected:
+  bool pump() override { return core_.pump(); }
+
+ private:
+  std::vector<BlockId> ids_of(NamespaceId ns, std::span<const KeyRef> keys) const {
+    std::vector<BlockId> ids;
+    for (const KeyRef& key : keys) {
+      if (is_valid_key(key.key)) ids.push_back(core_.id_of(ns, key));
+    }
+    return ids;
+  }
+  absl::Status sync_cold();
+
+  EngineCore core_;
+  Mover mover_;
+  Recovery recovery_;
+  Expirer expirer_;
+  Fetcher fetcher_;
+  ReadPath reads_;
+  LoadPath loads_;
+  WritePath writes_;
+  Eraser eraser_;
+  Pins pins_;
+  Announcer announcer_;
+  HotList hot_list_;
+  Completion closed_;
+  absl::Status close_status_;  // written before closed_ is notified
+};
+
+absl::Status EngineImpl::sync_cold() {
+  if (core_.cold == nullptr || core_.read_only) return absl::OkStatus();
+  Completion synced;
+  absl::Status status;
+  core_.cold->sync([&](absl::Status result) {
+    status = std::move(result);
+    synced.notify();
+  });
+  synced.wait([this] { return pump(); });
+  return status;
+}
+
+absl::Status EngineImpl::close() {
+  if (core_.closing.exchange(true)) {
+    closed_.wait([this] { return pump(); });
+    return close_status_;
+  }
+  core_.operations.shut();
+  core_.operations.wait_empty(core_.parts.pump);
+  core_.loop.end([this] { return pump(); });
+  absl::Status status = hot_list_.save();
+  if (core_.cold != nullptr) {
+    // A tier that is degraded cannot sync; closing goes on, and the store is then not clean.
+    const absl::Status synced = sync_cold();
+    if (!synced.ok()) status = synced;
+    core_.cold->close();
+  }
+  close_status_ = status;
+  closed_.notify();
+  return status;
+}
+
+EngineStats EngineImpl::stats() const {
+  EngineStats stats = snapshot(core_.meters);
+  stats.hot.usage = core_.hot.usage();
+  if (core_.cold != nullptr) {
+    stats.cold.usage = core_.cold->usage();
+    stats.health = core_.cold->health();
+    stats.counters = core_.cold->counters();
+    stats.opened_clean = core_.cold->opened_clean();
+  }
+  for (const NamespaceState* ns : core_.namespaces.all()) {
+    const NamespaceUsage usage = core_.catalog.usage(ns->id);
+    // Relaxed: statistics.
+    stats.namespaces.push_back({.name = ns->descriptor.name,
+                                .blocks = usage.blocks,
+                                .bytes = usage.bytes,
+                                .lookups = ns->lookups.load(std::memory_order_relaxed),
+                                .hits = ns->hits.load(std::memory_order_relaxed)});
+  }
+  stats.leases_open = core_.leases.open_leases();
+  stats.blocks_pinned = pins_.pinned_blocks();
+  stats.catalog_blocks = core_.catalog.blocks();
+  stats.catalog_bytes = core_.catalog.memory_bytes() + core_.keys.bytes();
+  stats.orphans = core_.catalog.orphans();
+  stats.recovered = recovery_.is_complete();
+  stats.recovery_s = recovery_.seconds();
+  return stats;
+}
+
+}  // namespace
+}  // namespace detail
+
+absl::StatusOr<std::unique_ptr<Engine>> make_engine(const EngineOptions& options,
+                                                    const EngineParts& parts) {
+  CAIRN_RETURN_IF_ERROR(validate(options));
+  CAIRN_CHECK(parts.hot != nullptr && parts.mover_loop != nullptr && parts.clock != nullptr);
+  auto engine = std::make_unique<detail::EngineImpl>(options, parts);
+  engine->start();
+  return engine;
+}
+
+}  // namespace cairn

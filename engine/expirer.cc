@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/expirer.h"
+
+#include <algorithm>
+#include <functional>
+#include <utility>
+
+namespace cairn::detail {
+namespace {
+
+constexpr std::size_t kSweepMax = 4096;
+
+}  // namespace
+
+void Expirer::note(BlockId id, WallMicros expiry) {
+  MutexLock lock(mutex_);
+  heap_.push_back({expiry, id});
+  std::push_heap(heap_.begin(), heap_.end(), std::greater<>());
+  arm();
+}
+
+void Expirer::arm() {
+  if (armed_ || heap_.empty()) return;
+  armed_ = true;
+  core_.loop.run_after(Duration::seconds(1), [this] { sweep(); });
+}
+
+void Expirer::sweep() {
+  const WallMicros now = core_.clock.wall();
+  std::vector<BlockId> due;
+  {
+    MutexLock lock(mutex_);
+    armed_ = false;
+    while (!heap_.empty() && heap_.front().expiry <= now && due.size() < kSweepMax) {
+      std::pop_heap(heap_.begin(), heap_.end(), std::greater<>());
+      due.push_back(heap_.back().id);
+      heap_.pop_back();
+    }
+    arm();
+  }
+  for (const BlockId id : due) {
+    const std::optional<Residency> listed = core_.catalog.find(id);
+    if (listed && listed->present() && core_.is_expired(*listed)) {
+      expire(id, listed->facts.sequence);
+    }
+  }
+}
+
+void Expirer::expire(BlockId id, std::uint64_t sequence) {
+  if (core_.read_only || !core_.operations.enter()) return;
+  core_.gates.enter(id, [this, id, sequence] { remove_gated(id, sequence); });
+}
+
+void Expirer::remove_gated(BlockId id, std::uint64_t sequence) {
+  const std::optional<Residency> listed = core_.catalog.find(id);
+  std::optional<OwnedName> name = core_.keys.find(id);
+  // Only that version, and whatever the wall clock says by now.
+  if (!listed || !name || !listed->present() || listed->facts.sequence != sequence) {
+    core_.leave_tidy(id);
+    core_.operations.leave();
+    return;
+  }
+  core_.notes.note_removed(id, sequence);
+  const std::optional<Residency> removed = core_.catalog.remove(id, sequence);
+  if (removed && !removed->hot.is_null()) core_.free_hot(removed->hot);
+  if (!removed || removed->cold.is_null()) {
+    core_.leave_tidy(id);
+    core_.operations.leave();
+    return;
+  }
+  mover_.remove_cold(
+      {{.id = id, .name = *std::move(name), .sequence = sequence, .location = removed->cold}},
+      RemovalReason::expired, Durability::written, [this, id](const std::vector<ColdRemoval>&) {
+        core_.leave_tidy(id);
+        core_.operations.leave();
+      });
+}
+
+}  // namespace cairn::detail

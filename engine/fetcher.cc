@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/fetcher.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/base/hash128.h"
+#include "engine/base/status.h"
+
+namespace cairn::detail {
+namespace {
+
+// A block that the cleaner moves while it is being read is read again where it is now.
+constexpr std::uint32_t kAttemptsMax = 4;
+
+}  // namespace
+
+absl::Status Fetcher::start(NamespaceId ns, std::span<const FetchWant> wants,
+                            const std::shared_ptr<FetchWaiter>& waiter, FetchRoom room) {
+  std::vector<std::size_t> fresh;
+  std::vector<std::uint32_t> sizes;
+  {
+    MutexLock lock(mutex_);
+    for (std::size_t i = 0; i < wants.size(); ++i) {
+      if (under_way_.contains(wants[i].id)) continue;
+      fresh.push_back(i);
+      sizes.push_back(wants[i].residency.facts.plain_bytes);
+    }
+    if (queued_blocks_ + fresh.size() > core_.options.load_queue_max) {
+      return make_error(ErrorCode::busy, "too many blocks wait to be read");
+    }
+  }
+  std::vector<Location> reserved(fresh.size());
+  CAIRN_RETURN_IF_ERROR(reserve(ns, sizes, room, reserved));
+  std::vector<Location> slots(wants.size());
+  for (std::size_t i = 0; i < fresh.size(); ++i) slots[fresh[i]] = reserved[i];
+  std::vector<Location> surplus;
+  Batch batch = join_or_open(wants, slots, waiter, &surplus);
+  if (!surplus.empty()) core_.hot.free(surplus);
+  if (!batch.empty()) enqueue(std::move(batch));
+  return absl::OkStatus();
+}
+
+absl::Status Fetcher::reserve(NamespaceId ns, std::span<const std::uint32_t> sizes, FetchRoom room,
+                              std::span<Location> slots) {
+  if (sizes.empty()) return absl::OkStatus();
+  std::uint64_t total = 0;
+  for (const std::uint32_t size : sizes) total += size;
+  if (room == FetchRoom::free_only && !has_free_room(total)) {
+    return make_error(ErrorCode::busy, "hot has no room to spare");
+  }
+  for (;;) {
+    const absl::Status status = core_.hot.reserve(ns, sizes, slots);
+    if (status.ok()) return status;
+    if (!has_code(status, ErrorCode::no_space)) return status;
+    if (room == FetchRoom::free_only || !mover_.make_hot_room(total)) {
+      return make_error(ErrorCode::busy, "hot is full of blocks that are in use");
+    }
+  }
+}
+
+bool Fetcher::has_free_room(std::uint64_t bytes) const {
+  const TierUsage usage = core_.hot.usage();
+  return static_cast<double>(usage.used_bytes + bytes) <=
+         static_cast<double>(usage.capacity_bytes) * core_.options.low_watermark;
+}
+
+bool Fetcher::is_under_way(BlockId id) const {
+  MutexLock lock(mutex_);
+  return under_way_.contains(id);
+}
+
+Fetcher::Batch Fetcher::join_or_open(std::span<const FetchWant> wants,
+                                     std::span<const Location> slots,
+                                     const std::shared_ptr<FetchWaiter>& waiter,
+                                     std::vector<Location>* surplus) {
+  Batch batch;
+  std::vector<std::size_t> missed;  // a fetch we meant to join has just ended: told at once
+  {
+    MutexLock lock(mutex_);
+    for (std::size_t i = 0; i < wants.size(); ++i) {
+      const FetchWant& want = wants[i];
+      const auto known = under_way_.find(want.id);
+      if (known != under_way_.end()) {
+        known->second->waiting.push_back({waiter, want.tag});
+        if (!slots[i].is_null()) surplus->push_back(slots[i]);
+        continue;
+      }
+      if (slots[i].is_null()) {
+        missed.push_back(want.tag);
+        continue;
+      }
+      auto fetch = std::make_shared<Fetch>(
+          Fetch{.id = want.id,
+                .name = {want.name.namespace_id, std::string(want.name.key), want.name.part},
+                .from = want.residency,
+                .slot = slots[i],
+                .waiting = {{waiter, want.tag}}});
+      under_way_[want.id] = fetch;
+      batch.push_back(std::move(fetch));
+    }
+  }
+  bytes_under_way_.fetch_add(bytes_of(batch));
+  for (const std::size_t tag : missed) waiter->fetched(tag, absl::OkStatus());
+  return batch;
+}
+
+void Fetcher::enqueue(Batch batch) {
+  core_.operations.enter_again();  // left when the batch has been read or dropped
+  {
+    MutexLock lock(mutex_);
+    queued_blocks_ += batch.size();
+    queue_.push_back(std::move(batch));
+  }
+  start_queued();
+}
+
+void Fetcher::start_queued() {
+  for (;;) {
+    auto batch = std::make_shared<Batch>();
+    Batch unwanted;
+    {
+      MutexLock lock(mutex_);
+      if (queue_.empty()) return;
+      const std::uint64_t bytes = bytes_of(queue_.front());
+      // One batch larger than the limit goes alone.
+      if (reading_bytes_ > 0 && reading_bytes_ + bytes > core_.options.load_bytes_in_flight_max) {
+        return;
+      }
+      queued_blocks_ -= queue_.front().size();
+      for (std::shared_ptr<Fetch>& fetch : queue_.front()) {
+        const bool wanted = is_wanted(*fetch);
+        if (!wanted) under_way_.erase(fetch->id);
+        (wanted ? *batch : unwanted).push_back(std::move(fetch));
+      }
+      queue_.pop_front();
+      reading_bytes_ += bytes_of(*batch);
+    }
+    for (const auto& fetch : unwanted) core_.free_hot(fetch->slot);
+    bytes_under_way_.fetch_sub(bytes_of(unwanted));
+    if (batch->empty()) {
+      core_.operations.leave();
+    } else {
+      read(std::move(batch));
+    }
+  }
+}
+
+bool Fetcher::is_wanted(const Fetch& fetch) const {
+  return std::any_of(fetch.waiting.begin(), fetch.waiting.end(),
+                     [](const Waiting& waiting) { return waiting.waiter->is_waiting(); });
+}
+
+void Fetcher::read(std::shared_ptr<Batch> batch) {
+  auto reads = std::make_shared<std::vector<TierRead>>();
+  for (const auto& fetch : *batch) {
+    ++fetch->attempts;
+    reads->push_back({.location = fetch->from.cold,
+                      .name = fetch->name.view(),
+                      .sequence = fetch->from.facts.sequence,
+                      .destination = core_.hot.bytes(fetch->slot),
+                      .plain_sum = fetch->from.facts.plain_sum});
+  }
+  core_.cold->read(*reads, [this, batch, reads] { arrived(*batch, *reads); });
+}
+
+void Fetcher::arrived(const Batch& batch, std::vector<TierRead>& reads) {
+  auto again = std::make_shared<Batch>();
+  const std::uint64_t bytes = bytes_of(batch);
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    if (!settle(*batch[i], std::move(reads[i].status))) again->push_back(batch[i]);
+  }
+  {
+    MutexLock lock(mutex_);
+    reading_bytes_ -= bytes - bytes_of(*again);
+  }
+  if (!again->empty()) {
+    read(std::move(again));  // stays one operation
+  } else {
+    start_queued();
+    core_.operations.leave();
+  }
+}
+
+bool Fetcher::settle(Fetch& fetch, absl::Status status) {
+  const BlockFacts& facts = fetch.from.facts;
+  if (status.ok() && core_.options.paranoid) status = check_sum(fetch);
+  if (status.ok()) {
+    core_.meters.counters.add(Counter::cold_bytes_read, facts.plain_bytes);
+    if (core_.catalog.add_hot(fetch.id, facts.sequence, fetch.slot)) {
+      core_.meters.counters.add(Counter::hot_promoted_in);
+      core_.meters.counters.add(Counter::hot_bytes_written, facts.plain_bytes);
+      fetch.slot = {};
+    } else {
+      status = make_error(ErrorCode::not_found, "the block was removed while it was read");
+    }
+  } else if (has_code(status, ErrorCode::corruption)) {
+    const std::optional<Residency> now = core_.catalog.find(fetch.id);
+    const bool same_version = now && now->facts.sequence == facts.sequence;
+    if (same_version && !now->cold.is_null() && now->cold != fetch.from.cold &&
+        fetch.attempts < kAttemptsMax) {
+      fetch.from.cold = now->cold;
+      return false;
+    }
+    // Where it was found is where it still is: the medium is to blame, not the cleaner.
+    if (same_version && now->cold == fetch.from.cold) {
+      mover_.quarantine(fetch.id, facts.sequence, fetch.from.cold);
+    }
+  }
+  if (!fetch.slot.is_null()) core_.free_hot(fetch.slot);
+  std::vector<Waiting> waiting;
+  {
+    MutexLock lock(mutex_);
+    waiting.swap(fetch.waiting);
+    under_way_.erase(fetch.id);
+  }
+  bytes_under_way_.fetch_sub(facts.plain_bytes);
+  for (const Waiting& one : waiting) one.waiter->fetched(one.tag, status);
+  return true;
+}
+
+absl::Status Fetcher::check_sum(const Fetch& fetch) const {
+  if (xxh3_64(core_.hot.bytes(fetch.slot)) == fetch.from.facts.plain_sum) return absl::OkStatus();
+  return make_error(ErrorCode::corruption, "the payload's sum differs");
+}
+
+std::uint64_t Fetcher::bytes_of(const Batch& batch) {
+  std::uint64_t total = 0;
+  for (const auto& fetch : batch) total += fetch->from.facts.plain_bytes;
+  return total;
+}
+
+}  // namespace cairn::detail

@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/load.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "engine/base/hash128.h"
+#include "engine/base/status.h"
+#include "engine/base/text.h"
+
+namespace cairn::detail {
+namespace {
+
+constexpr std::size_t kWindowBlocks = 8;
+constexpr std::uint64_t kWindowBytes = 16 * kMiB;
+constexpr std::size_t kWindows = 4;
+constexpr std::size_t kBounceAlignment = 4096;  // what direct I/O likes
+constexpr std::uint32_t kAttemptsMax = 4;
+
+}  // namespace
+
+void LoadPath::Load::FreeBytes::operator()(std::byte* bytes) const {
+  std::free(bytes);
+}
+
+LoadPath::Load::Load(LoadPath& path, NamespaceState& ns, std::span<LoadTarget> targets,
+                     const AcquireOptions& options, Callback done)
+    : path_(path),
+      ns_(ns),
+      targets_(targets),
+      options_(options),
+      done_(std::move(done)),
+      began_(path.core_.clock.now()),
+      cut_(targets.size()) {
+  ids_.reserve(targets.size());
+  expected_bytes_.resize(targets.size());
+  for (LoadTarget& target : targets) {
+    ids_.push_back(path.core_.id_of(ns.id, target.key));
+    target.found = false;
+    target.bytes = 0;
+    target.sequence = 0;
+    target.served_from = TierKind::none;
+    target.status = absl::OkStatus();
+  }
+}
+
+bool LoadPath::Load::copy_leading_run() {
+  while (next_ < cut_ && copy_from_hot(next_, TierKind::hot)) ++next_;
+  return next_ >= cut_;
+}
+
+/// False when it is not in hot. A buffer that is too small is an answer too.
+bool LoadPath::Load::copy_from_hot(std::size_t index, TierKind served_from) {
+  LoadTarget& target = targets_[index];
+  Residency leased;
+  if (!path_.reads_.lease_one(ns_, target.key, ids_[index], &leased)) return false;
+  const ByteSpan bytes = path_.core_.hot.bytes(leased.hot);
+  if (bytes.size() <= target.buffer.size()) {
+    // glibc's memcpy goes past the caches by itself where a block is large.
+    if (!bytes.empty()) std::memcpy(target.buffer.data(), bytes.data(), bytes.size());
+    target.found = true;
+    target.bytes = static_cast<std::uint32_t>(bytes.size());
+    target.sequence = leased.facts.sequence;
+    target.served_from = served_from;
+  } else {
+    miss(index, make_error(ErrorCode::invalid_argument,
+                           concat("the block has ", bytes.size(), " bytes, its buffer ",
+                                  target.buffer.size())));
+  }
+  path_.core_.leases.unpin({&leased.handle, 1});
+  return true;
+}
+
+void LoadPath::Load::miss(std::size_t index, absl::Status status) {
+  targets_[index].status = std::move(status);
+  if (options_.read == Read::prefix) cut_ = std::min(cut_, index);
+}
+
+void LoadPath::Load::hand_over() {
+  path_.core_.loop.post([self = shared_from_this()] {
+    self->arm_deadline();
+    self->resolve_unknown();
+  });
+}
+
+void LoadPath::Load::resolve_unknown() {
+  if (path_.recovery_.is_complete()) {
+    advance();
+    return;
+  }
+  auto names = std::make_shared<std::vector<OwnedName>>();
+  names->reserve(targets_.size());
+  std::vector<Unknown> unknown;
+  for (std::size_t i = next_; i < targets_.size(); ++i) {
+    const std::optional<Residency> listed = path_.core_.catalog.find(ids_[i]);
+    if (listed && listed->present()) continue;
+    // Copied: the deadline may strike before the lookup is back.
+    names->push_back({ns_.id, std::string(targets_[i].key.key), targets_[i].key.part});
+    unknown.push_back({ids_[i], names->back().view()});
+  }
+  if (unknown.empty()) {
+    advance();
+    return;
+  }
+  path_.recovery_.resolve(std::move(unknown), false,
+                          [self = shared_from_this(), names](const absl::Status&) {
+                            self->path_.core_.loop.post([self] { self->advance(); });
+                          });
+}
+
+// --- windows ---------------------------------------------------------------------------------
+
+void LoadPath::Load::advance() {
+  if (over_.load()) return;
+  while (next_ < cut_ && room_for_more()) issue_window();
+  if (next_ >= cut_ && blocks_under_way_ == 0) finish();
+}
+
+bool LoadPath::Load::room_for_more() const {
+  if (blocks_under_way_ == 0) return true;  // one window always moves
+  return blocks_under_way_ + kWindowBlocks <= kWindows * kWindowBlocks &&
+         bytes_under_way_ + kWindowBytes <= kWindows * kWindowBytes &&
+         path_.bytes_under_way_.load() + kWindowBytes <=
+             path_.core_.options.load_bytes_in_flight_max;
+}
+
+void LoadPath::Load::issue_window() {
+  std::vector<FetchWant> wants;
+  std::uint64_t bytes = 0;
+  for (; next_ < cut_ && wants.size() < kWindowBlocks && bytes < kWindowBytes; ++next_) {
+    Residency residency;
+    switch (look(next_, &residency)) {
+      case Found::copied:
+        break;
+      case Found::miss:
+        miss(next_);
+        break;
+      case Found::in_cold: {
+        const KeyRef& key = targets_[next_].key;
+        bytes += residency.facts.plain_bytes;
+        wants.push_back({.id = ids_[next_],
+                         .name = {ns_.id, key.key, key.part},
+                         .residency = residency,
+                         .tag = next_});
+        break;
+      }
+    }
+  }
+  if (!wants.empty()) issue_reads(std::move(wants));
+}
+
+LoadPath::Load::Found LoadPath::Load::look(std::size_t index, Residency* residency) {
+  if (copy_from_hot(index, TierKind::hot)) return Found::copied;
+  EngineCore& core = path_.core_;
+  const LoadTarget& target = targets_[index];
+  const std::optional<Residency> listed = core.catalog.find(ids_[index]);
+  if (!listed || listed->cold.is_null()) return Found::miss;
+  if (core.is_expired(*listed)) {
+    path_.expirer_.expire(ids_[index], listed->facts.sequence);
+    return Found::miss;
+  }
+  if (!core.keys.matches(ids_[index], {ns_.id, target.key.key, target.key.part})) {
+    return Found::miss;
+  }
+  if (listed->facts.plain_bytes > target.buffer.size()) {
+    miss(index, make_error(ErrorCode::invalid_argument,
+                           concat("the block has ", listed->facts.plain_bytes,
+                                  " bytes, its buffer ", target.buffer.size())));
+    return Found::copied;
+  }
+  *residency = *listed;
+  return Found::in_cold;
+}
+
+void LoadPath::Load::issue_reads(std::vector<FetchWant> wants) {
+  std::uint64_t bytes = 0;
+  for (const FetchWant& want : wants) {
+    expected_bytes_[want.tag] = want.residency.facts.plain_bytes;
+    bytes += want.residency.facts.plain_bytes;
+  }
+  blocks_under_way_ += wants.size();
+  bytes_under_way_ += bytes;
+  const bool joins = std::any_of(wants.begin(), wants.end(), [&](const FetchWant& want) {
+    return path_.fetcher_.is_under_way(want.id);
+  });
+  if ((joins || path_.fetcher_.has_free_room(bytes)) &&
+      path_.fetcher_.start(ns_.id, wants, shared_from_this(), FetchRoom::free_only).ok()) {
+    return;
+  }
+  auto window = std::make_shared<Window>();
+  window->bytes = bytes;
+  window->names.reserve(wants.size());
+  for (const FetchWant& want : wants) {
+    window->indices.push_back(want.tag);
+    window->names.push_back({want.name.namespace_id, std::string(want.name.key), want.name.part});
+    window->residencies.push_back(want.residency);
+  }
+  path_.bytes_under_way_.fetch_add(bytes);
+  read_window(std::move(window));
+}
+
+void LoadPath::Load::read_window(std::shared_ptr<Window> window) {
+  const bool direct = options_.deadline == TimePoint::never();
+  window->reads.clear();
+  window->bounces.clear();
+  for (std::size_t i = 0; i < window->indices.size(); ++i) {
+    const BlockFacts& facts = window->residencies[i].facts;
+    MutableByteSpan destination = targets_[window->indices[i]].buffer.first(facts.plain_bytes);
+    if (!direct) {
+      const std::size_t room =
+          std::max<std::size_t>(round_up(facts.plain_bytes, kBounceAlignment), kBounceAlignment);
+      window->bounces.emplace_back(
+          static_cast<std::byte*>(std::aligned_alloc(kBounceAlignment, room)));
+      CAIRN_CHECK(window->bounces.back() != nullptr);
+      destination = {window->bounces.back().get(), facts.plain_bytes};
+    }
+    window->reads.push_back({.location = window->residencies[i].cold,
+                             .name = window->names[i].view(),
+                             .sequence = facts.sequence,
+                             .destination = destination,
+                             .plain_sum = facts.plain_sum});
+  }
+  ++window->attempts;
+  EngineCore& core = path_.core_;
+  core.operations.enter_again();
+  core.cold->read(window->reads, [self = shared_from_this(), window] {
+    EngineCore& engine = self->path_.core_;
+    engine.loop.post([self, window] { self->window_done(*window); });
+    engine.operations.leave();
+  });
+}
+
+void LoadPath::Load::window_done(Window& window) {
+  path_.bytes_under_way_.fetch_sub(window.bytes);
+  if (over_.load()) return;
+  for (std::size_t i = 0; i < window.indices.size(); ++i) {
+    if (!settle(window, i)) continue;
+    --blocks_under_way_;
+    bytes_under_way_ -= expected_bytes_[window.indices[i]];
+  }
+  advance();
+}
+
+/// False when the block is being read again.
+bool LoadPath::Load::settle(const Window& window, std::size_t at) {
+  const TierRead& read = window.reads[at];
+  const Residency& from = window.residencies[at];
+  const std::size_t index = window.indices[at];
+  absl::Status status = read.status;
+  if (status.ok() && path_.core_.options.paranoid &&
+      xxh3_64(read.destination) != from.facts.plain_sum) {
+    status = make_error(ErrorCode::corruption, "the payload's sum differs");
+  }
+  if (status.ok()) {
+    LoadTarget& target = targets_[index];
+    if (!window.bounces.empty() && !read.destination.empty()) {
+      std::memcpy(target.buffer.data(), read.destination.data(), read.destination.size());
+    }
+    target.found = true;
+    target.bytes = from.facts.plain_bytes;
+    target.sequence = from.facts.sequence;
+    target.served_from = TierKind::cold;
+    path_.core_.meters.counters.add(Counter::cold_bytes_read, target.bytes);
+    return true;
+  }
+  if (has_code(status, ErrorCode::corruption)) {
+    const std::optional<Residency> now = path_.core_.catalog.find(ids_[index]);
+    const bool same = now && now->facts.sequence == from.facts.sequence && !now->cold.is_null();
+    if (same && now->cold != from.cold && window.attempts < kAttemptsMax) {
+      read_again(window, at, now->cold);
+      return false;
+    }
+    if (same && now->cold == from.cold) {
+      path_.mover_.quarantine(ids_[index], from.facts.sequence, from.cold);
+    }
+  }
+  miss(index, std::move(status));
+  return true;
+}
+
+/// The cleaner moved it while it was being read.
+void LoadPath::Load::read_again(const Window& window, std::size_t at, Location location) {
+  auto again = std::make_shared<Window>();
+  again->indices = {window.indices[at]};
+  again->names = {window.names[at]};
+  again->residencies = {window.residencies[at]};
+  again->residencies[0].cold = location;
+  again->bytes = window.residencies[at].facts.plain_bytes;
+  again->attempts = window.attempts;
+  path_.bytes_under_way_.fetch_add(again->bytes);
+  read_window(std::move(again));
+}
+
+void LoadPath::Load::fetched(std::size_t tag, const absl::Status& status) {
+  path_.core_.loop.post([self = shared_from_this(), tag, status] {
+    if (self->over_.load()) return;
+    --self->blocks_under_way_;
+    self->bytes_under_way_ -= self->expected_bytes_[tag];
+    if (!self->copy_from_hot(tag, TierKind::cold)) self->miss(tag, status);
+    self->advance();
+  });
+}
+
+// --- the end ---------------------------------------------------------------------------------
+
+void LoadPath::Load::arm_deadline() {
+  if (options_.deadline == TimePoint::never()) return;
+  path_.core_.loop.run_at(options_.deadline, [weak = weak_from_this()] {
+    const std::shared_ptr<Load> self = weak.lock();
+    if (!self || self->over_.load()) return;
+    self->path_.core_.meters.counters.add(Counter::deadline_missed);
+    for (std::size_t i = 0; i < self->cut_; ++i) {
+      LoadTarget& target = self->targets_[i];
+      if (target.found || !target.status.ok()) continue;
+      target.status = make_error(ErrorCode::deadline, "not there by the deadline");
+    }
+    std::size_t run = 0;
+    while (run < self->targets_.size() && self->targets_[run].found) ++run;
+    if (self->options_.read == Read::prefix) self->cut_ = std::min(self->cut_, run);
+    self->finish();
+  });
+}
+
+void LoadPath::Load::finish() {
+  if (over_.exchange(true)) return;
+  std::vector<LeasedBlock> served;
+  for (std::size_t i = 0; i < targets_.size(); ++i) {
+    LoadTarget& target = targets_[i];
+    if (i >= cut_ && target.found) {  // read ahead, and behind a miss after all
+      target.found = false;
+      target.bytes = 0;
+      target.sequence = 0;
+      target.served_from = TierKind::none;
+    }
+    if (!target.found) continue;
+    served.push_back({.bytes = ByteSpan(target.buffer).first(target.bytes),
+                      .found = true,
+                      .served_from = target.served_from,
+                      .sequence = target.sequence});
+  }
+  path_.reads_.count_request(ns_, began_, targets_.size(), served);
+  path_.loads_under_way_.fetch_sub(1);
+  EngineCore& core = path_.core_;
+  const Callback done = std::move(done_);
+  done(absl::OkStatus());
+  core.operations.leave();
+}
+
+// --- the door --------------------------------------------------------------------------------
+
+absl::Status LoadPath::admit(const NamespaceState* ns, std::span<LoadTarget> targets) const {
+  if (ns == nullptr) return make_error(ErrorCode::invalid_argument, "there is no such namespace");
+  for (const LoadTarget& target : targets) {
+    if (!is_valid_key(target.key.key)) {
+      return make_error(ErrorCode::invalid_argument, "a key has 1 to 1024 bytes");
+    }
+  }
+  if (loads_under_way_.load() >= core_.options.load_queue_max) {
+    return make_error(ErrorCode::busy, "too many loads are under way");
+  }
+  return absl::OkStatus();
+}
+
+void LoadPath::load(NamespaceId ns_id, std::span<LoadTarget> targets, const AcquireOptions& options,
+                    std::function<void(absl::Status)> done) {
+  core_.meters.counters.add(Counter::loads);
+  NamespaceState* const ns = core_.namespaces.find(ns_id);
+  absl::Status status = admit(ns, targets);
+  if (status.ok() && !core_.operations.enter()) {
+    status = make_error(ErrorCode::closed, "the engine is closing");
+  }
+  if (!status.ok()) {
+    core_.meters.counters.add_refusal(status);
+    done(std::move(status));
+    return;
+  }
+  loads_under_way_.fetch_add(1);
+  auto load = std::make_shared<Load>(*this, *ns, targets, options, std::move(done));
+  if (load->copy_leading_run() || (core_.cold == nullptr && options.read == Read::prefix)) {
+    load->finish();
+  } else {
+    load->hand_over();
+  }
+}
+
+}  // namespace cairn::detail

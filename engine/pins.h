@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// pins.h — blocks that are exempt from eviction until they are unpinned.
+//
+// A pin is a mark, not a count: pinning twice is pinning once. A durable pin is also noted in
+// cold and comes back with the block after a restart. Pins hold at most half of hot, because a
+// pinned block that has been read stays there, and half of cold.
+//
+// Threading:  thread-safe.
+// Blocking:   disk, where a durable pin is noted or taken back.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "engine/core.h"
+#include "engine/recovery.h"
+
+namespace cairn::detail {
+
+class Pins {
+ public:
+  Pins(EngineCore& core, Recovery& recovery) : core_(core), recovery_(recovery) {}
+
+  absl::Status pin(NamespaceId ns, std::span<const KeyRef> keys, Durability durability);
+  absl::Status unpin(NamespaceId ns, std::span<const KeyRef> keys);
+  std::uint64_t pinned_blocks() const;
+
+ private:
+  struct Target {
+    BlockId id;
+    BlockName name;
+    Residency residency;
+  };
+  absl::Status with_gates(NamespaceId ns, std::span<const KeyRef> keys,
+                          const std::function<absl::Status(std::vector<Target>&)>& change);
+  absl::Status pin_gated(std::vector<Target>& targets, Durability durability);
+  absl::Status unpin_gated(std::vector<Target>& targets);
+  absl::Status annotate(const std::vector<Target>& targets, bool pinned);
+  std::uint64_t limit_bytes() const;
+  void drop_gone() CAIRN_REQUIRES(mutex_);
+
+  EngineCore& core_;
+  Recovery& recovery_;
+  mutable Mutex mutex_{LockRank::engine_operations};
+  absl::flat_hash_map<BlockId, std::uint64_t> bytes_ CAIRN_GUARDED_BY(mutex_);  // counted pins
+};
+
+}  // namespace cairn::detail

@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/put.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/base/hash128.h"
+#include "engine/base/status.h"
+#include "engine/base/text.h"
+
+namespace cairn::detail {
+namespace {
+
+// A piece that is copied is still in the first caches when it is summed.
+constexpr std::size_t kCopyPiece = 128 * kKiB;
+
+std::uint64_t copy_and_sum(MutableByteSpan to, ByteSpan from) {
+  if (from.size() <= kCopyPiece) {
+    if (!from.empty()) std::memcpy(to.data(), from.data(), from.size());
+    return xxh3_64(to);
+  }
+  Xxh3Stream sum;
+  for (std::size_t offset = 0; offset < from.size(); offset += kCopyPiece) {
+    const std::size_t length = std::min(kCopyPiece, from.size() - offset);
+    std::memcpy(to.data() + offset, from.data() + offset, length);
+    sum.update(to.subspan(offset, length));
+  }
+  return sum.digest();
+}
+
+}  // namespace
+
+WritePath::Put::~Put() {
+  if (charge_ == 0 && slots_.empty()) return;  // finished: the engine may be gone
+  for (const Location slot : slots_) {
+    if (!slot.is_null()) path_.core_.free_hot(slot);
+  }
+  path_.bytes_in_flight_.fetch_sub(charge_);
+}
+
+// --- what is asked ---------------------------------------------------------------------------
+
+void WritePath::Put::own_keys(std::span<const PutBlock> blocks, std::vector<PutBlock>* owned) {
+  keys_.reserve(2 * blocks.size());
+  for (const PutBlock& block : blocks) {
+    PutBlock copy = block;
+    copy.key = keys_.emplace_back(block.key);
+    copy.parent = keys_.emplace_back(block.parent);
+    owned->push_back(copy);
+  }
+}
+
+void WritePath::Put::prepare(std::span<const PutBlock> blocks, std::vector<Location> slots) {
+  began_ = path_.core_.clock.now();
+  slots_ = std::move(slots);
+  absl::flat_hash_map<BlockId, std::size_t> known;
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const PutBlock& block = blocks[i];
+    sizes_.push_back(static_cast<std::uint32_t>(block.payload.size()));
+    Item item{.index = i, .name = {ns_.id, block.key, block.part}, .payload = block.payload};
+    check(block, item);
+    if (item.settled) {  // it can never succeed as asked
+      item_of_.push_back(items_.size());
+      items_.push_back(std::move(item));
+      continue;
+    }
+    item.id = block_id(item.name, path_.core_.secret);
+    item.facts.plain_bytes = static_cast<std::uint32_t>(block.payload.size());
+    item.facts.expiry = block.expiry;
+    item.facts.parent = parent_of(blocks, i);
+    if (!slots_.empty()) {
+      item.payload = path_.core_.hot.bytes(slots_[i]);
+      item.filled = true;
+    }
+    const auto [at, is_new] = known.try_emplace(item.id, items_.size());
+    item_of_.push_back(at->second);
+    if (is_new) {
+      items_.push_back(std::move(item));
+    } else if (ns_.is_mutable()) {
+      items_[at->second] = std::move(item);  // the last one wins
+    }
+  }
+  for (const auto& [id, at] : known) gates_.push_back(id);
+  std::sort(gates_.begin(), gates_.end());
+}
+
+void WritePath::Put::check(const PutBlock& block, Item& item) const {
+  const auto refuse = [&](ErrorCode code, std::string_view why) {
+    item.settled = true;
+    item.status = make_error(code, why);
+  };
+  if (!is_valid_key(block.key)) {
+    refuse(ErrorCode::invalid_argument, "a key has 1 to 1024 bytes");
+  } else if (block.payload.size() > path_.core_.block_bytes_max) {
+    refuse(ErrorCode::too_large, concat("a block of ", block.payload.size(),
+                                        " bytes; the limit is ", path_.core_.block_bytes_max));
+  } else if (ns_.is_mutable() && options_.links == Links::given && !block.parent.empty()) {
+    refuse(ErrorCode::invalid_argument, "blocks of a mutable namespace have no parents");
+  } else if (options_.links == Links::given && block.parent.size() > kKeyLengthMax) {
+    refuse(ErrorCode::invalid_argument, "a parent's key has at most 1024 bytes");
+  } else if (!ns_.is_mutable() && block.expiry != 0) {
+    refuse(ErrorCode::invalid_argument, "blocks of a content-addressed namespace never expire");
+  }
+}
+
+BlockId WritePath::Put::parent_of(std::span<const PutBlock> blocks, std::size_t index) const {
+  const PutBlock& block = blocks[index];
+  if (ns_.is_mutable() || options_.links == Links::absent) return {};
+  if (options_.links == Links::given) {
+    return block.parent.empty() ? BlockId{} : path_.core_.id_of(ns_.id, {block.parent, block.part});
+  }
+  // A chain's parts are chains of their own, side by side in the batch.
+  for (std::size_t i = index; i-- > 0;) {
+    if (blocks[i].part == block.part && blocks[i].key != block.key && is_valid_key(blocks[i].key)) {
+      return path_.core_.id_of(ns_.id, {blocks[i].key, blocks[i].part});
+    }
+  }
+  return {};
+}
+
+MutableByteSpan WritePath::Put::slot_bytes(std::size_t index) {
+  return path_.core_.hot.bytes(slots_[index]);
+}
+
+// --- what is there ---------------------------------------------------------------------------
+
+void WritePath::Put::start(Callback done) {
+  done_ = std::move(done);
+  path_.core_.gates.enter_all(gates_, [self = shared_from_this()] { self->resolve_unknown(); });
+}
+
+void WritePath::Put::resolve_unknown() {
+  std::vector<Unknown> unknown;
+  if (!path_.recovery_.is_complete()) {
+    for (const Item& item : items_) {
+      if (item.settled) continue;
+      const std::optional<Residency> listed = path_.core_.catalog.find(item.id);
+      if (!listed || !listed->present()) unknown.push_back({item.id, item.name});
+    }
+  }
+  if (unknown.empty()) {
+    classify();
+    return;
+  }
+  path_.recovery_.resolve(std::move(unknown), true,
+                          [self = shared_from_this()](const absl::Status& status) {
+                            self->path_.core_.loop.post([self, status] {
+                              // Not knowing what is there, a put might keep two versions of a
+                              // block.
+                              for (Item& item : self->items_) {
+                                if (!status.ok() && !item.settled) self->settle(item, status);
+                              }
+                              self->classify();
+                            });
+                          });
+}
+
+void WritePath::Put::classify() {
+  std::uint64_t metadata = 0;
+  for (Item& item : items_) {
+    if (!item.settled) classify_one(item);
+    if (!item.settled && !item.to_sync && !item.upgrade) {
+      metadata += Mover::catalog_bytes(item.name.key.size());
+    }
+  }
+  if (metadata > 0) {
+    if (path_.mover_.make_catalog_room(metadata)) {
+      metadata_reserved_ = metadata;
+    } else {
+      for (Item& item : items_) {
+        if (item.settled || item.to_sync || item.upgrade) continue;
+        settle(item, make_error(ErrorCode::no_space, "metadata_bytes is full of blocks in use"));
+      }
+    }
+  }
+  place();
+}
+
+void WritePath::Put::classify_one(Item& item) {
+  EngineCore& core = path_.core_;
+  const std::optional<Residency> listed = core.catalog.find(item.id);
+  if (!listed || !listed->present()) return;
+  if (!core.keys.matches(item.id, item.name)) {
+    settle(item, make_error(ErrorCode::refused, "another block has the same 128-bit id"));
+    return;
+  }
+  if (!ns_.is_mutable()) {
+    classify_present(item, *listed);
+    return;
+  }
+  item.facts.pinned = listed->facts.pinned;
+  item.outcome = core.is_expired(*listed) ? PutOutcome::stored : PutOutcome::replaced;
+}
+
+/// Content-addressed, and there: the first bytes stay.
+void WritePath::Put::classify_present(Item& item, const Residency& listed) {
+  EngineCore& core = path_.core_;
+  if (listed.facts.plain_bytes != item.facts.plain_bytes) {
+    settle(item, make_error(ErrorCode::mismatch,
+                            concat("the block is there with ", listed.facts.plain_bytes,
+                                   " bytes, not ", item.facts.plain_bytes)));
+    return;
+  }
+  item.outcome = PutOutcome::already_present;
+  const BlockFacts asked = item.facts;
+  item.facts = listed.facts;
+  if (options_.durability == Durability::memory) {
+    item.settled = true;
+  } else if (!listed.cold.is_null()) {
+    item.to_sync = options_.durability == Durability::durable && !core.keys.is_durable(item.id);
+    item.settled = !item.to_sync;
+  } else {
+    // Promised no more than memory so far: the copy in hot is what cold gets.
+    Residency leased;
+    if (core.catalog.lease_hot({&item.id, 1}, Read::prefix, {&leased, 1}) == 1) {
+      item.upgrade = true;
+      item.pinned = leased.handle;
+      item.payload = core.hot.bytes(leased.hot);
+    } else {
+      item.outcome = PutOutcome::stored;  // evicted just now: it is new again
+      item.facts = asked;
+    }
+  }
+}
+
+// --- into hot --------------------------------------------------------------------------------
+
+void WritePath::Put::place() {
+  for (Item& item : items_) {
+    if (item.settled || item.to_sync || item.upgrade) continue;
+    if (!place_one(item)) continue;
+    item.facts.sequence = path_.core_.next_sequence();
+    fill(item);
+  }
+  if (options_.durability == Durability::memory) {
+    publish_in_memory();
+  } else {
+    write_groups();
+  }
+}
+
+/// False when it is settled: there is no room. A block that hot cannot take, but cold can, is
+/// written from the caller's own buffer.
+bool WritePath::Put::place_one(Item& item) {
+  if (item.filled) {
+    item.slot = std::exchange(slots_[item.index], Location{});
+    return true;
+  }
+  EngineCore& core = path_.core_;
+  const std::uint32_t size = item.facts.plain_bytes;
+  absl::Status status = core.hot.reserve(ns_.id, {&size, 1}, {&item.slot, 1});
+  while (has_code(status, ErrorCode::no_space) && path_.mover_.make_hot_room(size)) {
+    status = core.hot.reserve(ns_.id, {&size, 1}, {&item.slot, 1});
+  }
+  if (status.ok() || options_.durability != Durability::memory) {
+    if (!status.ok()) item.slot = {};
+    return true;
+  }
+  if (has_code(status, ErrorCode::no_space)) {
+    status = make_error(ErrorCode::busy, "all of hot is in use");
+  }
+  settle(item, std::move(status));
+  return false;
+}
+
+void WritePath::Put::fill(Item& item) {
+  if (item.slot.is_null() || item.filled) {
+    item.facts.plain_sum = xxh3_64(item.payload);
+    return;
+  }
+  const MutableByteSpan slot = path_.core_.hot.bytes(item.slot);
+  item.facts.plain_sum = copy_and_sum(slot, item.payload);
+  item.payload = slot;
+}
+
+void WritePath::Put::publish_in_memory() {
+  EngineCore& core = path_.core_;
+  std::vector<ColdRemoval> overwritten;
+  std::vector<std::size_t> waiting;
+  for (std::size_t i = 0; i < items_.size(); ++i) {
+    Item& item = items_[i];
+    if (item.settled) continue;
+    Residency replaced;
+    if (!core.keys.put(item.id, item.name) ||
+        !core.catalog.publish_hot(item.id, ns_.id, item.facts, item.slot, &replaced)) {
+      settle(item, make_error(ErrorCode::no_space, "the catalog has no room for the block"));
+      continue;
+    }
+    item.slot = {};
+    core.meters.counters.add(Counter::hot_bytes_written, item.facts.plain_bytes);
+    if (item.facts.expiry != 0) path_.expirer_.note(item.id, item.facts.expiry);
+    if (!replaced.hot.is_null()) core.free_hot(replaced.hot);
+    if (replaced.cold.is_null()) {
+      settle(item, absl::OkStatus());
+      continue;
+    }
+    // The old version must not come back after a crash, though the new one may be lost.
+    core.notes.note_removed(item.id, replaced.facts.sequence);
+    overwritten.push_back({.id = item.id,
+                           .name = {ns_.id, std::string(item.name.key), item.name.part},
+                           .sequence = replaced.facts.sequence,
+                           .location = replaced.cold});
+    waiting.push_back(i);
+  }
+  if (overwritten.empty()) {
+    finish();
+    return;
+  }
+  path_.mover_.remove_cold(std::move(overwritten), RemovalReason::overwritten, Durability::durable,
+                           [self = shared_from_this(),
+                            waiting = std::move(waiting)](const std::vector<ColdRemoval>& removed) {
+                             for (std::size_t i = 0; i < waiting.size(); ++i) {
+                               self->settle(self->items_[waiting[i]], removed[i].status);
+                             }
+                             self->finish();
+                           });
+}
+
+// --- the end ---------------------------------------------------------------------------------
+
+void WritePath::Put::settle(Item& item, absl::Status status) {
+  item.settled = true;
+  item.status = std::move(status);
+}
+
+void WritePath::Put::finish() {
+  EngineCore& core = path_.core_;
+  std::vector<BlockId> stored;
+  for (Item& item : items_) {
+    if (!item.slot.is_null()) core.free_hot(std::exchange(item.slot, Location{}));
+    if (item.status.ok()) stored.push_back(item.id);
+  }
+  core.catalog.touch(stored);
+  std::vector<PutResult> results(item_of_.size());
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const Item& item = items_[item_of_[i]];
+    results[i] = {item.outcome, item.facts.sequence, item.status};
+    if (item.status.ok() && !ns_.is_mutable() && sizes_[i] != item.facts.plain_bytes) {
+      results[i].status = make_error(ErrorCode::mismatch, "the batch names the block twice");
+    }
+    if (!results[i].status.ok()) {
+      results[i].outcome = PutOutcome::failed;
+      results[i].sequence = 0;
+    } else if (item.index != i && !ns_.is_mutable()) {
+      results[i].outcome = PutOutcome::already_present;
+    }
+  }
+  for (const Item& item : items_) {
+    if (!item.status.ok() && !item.id.is_null()) core.tidy_name(item.id);
+  }
+  for (const Location slot : slots_) {
+    if (!slot.is_null()) core.free_hot(slot);
+  }
+  slots_.clear();
+  path_.bytes_in_flight_.fetch_sub(std::exchange(charge_, 0));
+  core.gates.leave_all(gates_);
+  core.metadata_reserved.fetch_sub(metadata_reserved_);
+  ns_.publishers.leave();
+  count(results);
+  path_.mover_.note_growth();
+  const Callback done = std::move(done_);
+  done(std::move(results));
+  core.operations.leave();
+}
+
+void WritePath::Put::count(const std::vector<PutResult>& results) {
+  Counters& counters = path_.core_.meters.counters;
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    switch (results[i].outcome) {
+      case PutOutcome::stored:
+      case PutOutcome::replaced:
+        counters.add(Counter::blocks_put);
+        counters.add(Counter::bytes_put, sizes_[i]);
+        if (results[i].outcome == PutOutcome::replaced) counters.add(Counter::blocks_replaced);
+        break;
+      case PutOutcome::already_present:
+        counters.add(Counter::blocks_already_present);
+        break;
+      case PutOutcome::failed:
+        counters.add_refusal(results[i].status);
+        break;
+    }
+  }
+  path_.core_.meters.put_latency.record(path_.core_.clock.now() - began_);
+}
+
+}  // namespace cairn::detail

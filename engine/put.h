@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// put.h — one put under way. A part of write_path.
+//
+// A name that stands in the batch twice is written once: the first of a content-addressed
+// namespace, the last of a mutable one; the others share its result.
+//
+// Threading:  one thread at a time: the caller's, then the loop's or a tier's, each handing on
+//             to the next. The groups of one put are written at the same time and share only
+//             the count of those that are left.
+// Lifetime:   kept alive by what it waits for. Keys and payloads are the caller's until done.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/write_path.h"
+
+namespace cairn::detail {
+
+class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put> {
+ public:
+  using Callback = std::function<void(std::vector<PutResult>)>;
+
+  Put(WritePath& path, NamespaceState& ns, const PutOptions& options, std::uint64_t charge)
+      : path_(path), ns_(ns), options_(options), charge_(charge) {}
+  /// Gives back what it holds of hot and of the bytes in flight.
+  ~Put();
+
+  /// Takes the blocks in. `slots` are reserved already, one for each block, or empty.
+  void prepare(std::span<const PutBlock> blocks, std::vector<Location> slots);
+  /// The keys are copied, because the caller's may go before commit.
+  void own_keys(std::span<const PutBlock> blocks, std::vector<PutBlock>* owned);
+  MutableByteSpan slot_bytes(std::size_t index);
+  /// All of it, from the gates on. The caller has entered core.operations and the namespace.
+  void start(Callback done);
+
+ private:
+  struct Item {
+    std::size_t index = 0;  // in the request
+    BlockName name;
+    BlockId id;
+    ByteSpan payload;
+    BlockFacts facts;
+    Location slot;         // ours until published
+    bool filled = false;   // the slot holds the payload already
+    bool settled = false;  // nothing more to do
+    bool to_sync = false;  // in cold, not known to be durable
+    bool upgrade = false;  // listed in hot alone and pinned by us while it is written
+    BlockHandle pinned = 0;
+    PutOutcome outcome = PutOutcome::stored;
+    absl::Status status;
+  };
+  struct Group {
+    std::vector<std::size_t> items;
+    std::vector<TierWrite> writes;
+    TimePoint give_up;
+  };
+
+  void check(const PutBlock& block, Item& item) const;
+  BlockId parent_of(std::span<const PutBlock> blocks, std::size_t index) const;
+  void resolve_unknown();
+  void classify();
+  void classify_one(Item& item);
+  void classify_present(Item& item, const Residency& listed);
+  void place();
+  bool place_one(Item& item);
+  void fill(Item& item);
+  void publish_in_memory();
+  void write_groups();
+  void write_group(const std::shared_ptr<Group>& group);
+  void no_room(const std::shared_ptr<Group>& group, const absl::Status& status);
+  void try_later(const std::shared_ptr<Group>& group);
+  void fail_group(const std::shared_ptr<Group>& group, const absl::Status& status);
+  void group_written(const std::shared_ptr<Group>& group);
+  void publish_written(Item& item, TierWrite& write);
+  void group_done();
+  void sync_if_asked();
+  void settle(Item& item, absl::Status status);
+  void finish();
+  void count(const std::vector<PutResult>& results);
+
+  WritePath& path_;
+  NamespaceState& ns_;
+  const PutOptions options_;
+  std::uint64_t charge_;
+  std::vector<std::string> keys_;     // when owned
+  std::vector<Item> items_;           // one for each name
+  std::vector<std::size_t> item_of_;  // by index in the request
+  std::vector<std::uint32_t> sizes_;  // likewise
+  std::vector<Location> slots_;       // likewise, when reserved beforehand
+  std::vector<BlockId> gates_;        // held, sorted
+  std::uint64_t metadata_reserved_ = 0;
+  std::atomic<std::size_t> groups_left_{0};
+  TimePoint began_;
+  Callback done_;
+};
+
+}  // namespace cairn::detail

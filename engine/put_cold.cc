@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// The half of a put that goes through cold: reserve, write, publish, group by group.
+#include <algorithm>
+
+#include "engine/base/status.h"
+#include "engine/base/text.h"
+#include "engine/put.h"
+
+namespace cairn::detail {
+namespace {
+
+// A group is reserved and written together, so a chain lies side by side; smaller than a
+// segment, so that one that is refused does not take a whole batch with it.
+constexpr std::size_t kGroupBlocks = 64;
+constexpr std::uint64_t kGroupBytes = 32 * kMiB;
+constexpr Duration kRetryAfter = Duration::millis(2);
+// Until the catalog learns the record's true size from the next scan; a header and its padding.
+constexpr std::uint32_t kRecordOverheadBytes = 256;
+
+}  // namespace
+
+void WritePath::Put::write_groups() {
+  std::vector<std::shared_ptr<Group>> groups;
+  std::uint64_t bytes = 0;
+  for (std::size_t i = 0; i < items_.size(); ++i) {
+    const Item& item = items_[i];
+    if (item.settled || item.to_sync) continue;
+    if (groups.empty() || groups.back()->items.size() == kGroupBlocks ||
+        bytes + item.facts.plain_bytes > kGroupBytes) {
+      groups.push_back(std::make_shared<Group>());
+      groups.back()->give_up = path_.core_.clock.now() + kRoomWait;
+      bytes = 0;
+    }
+    groups.back()->items.push_back(i);
+    bytes += item.facts.plain_bytes;
+  }
+  groups_left_.store(groups.size() + 1);
+  for (const auto& group : groups) write_group(group);
+  group_done();
+}
+
+void WritePath::Put::write_group(const std::shared_ptr<Group>& group) {
+  EngineCore& core = path_.core_;
+  std::vector<std::uint32_t> sizes;
+  for (const std::size_t i : group->items) sizes.push_back(items_[i].facts.plain_bytes);
+  std::vector<Location> locations(sizes.size());
+  const absl::Status reserved = core.cold->reserve(ns_.id, sizes, locations);
+  if (!reserved.ok()) {
+    no_room(group, reserved);
+    return;
+  }
+  for (std::size_t at = 0; at < group->items.size(); ++at) {
+    const Item& item = items_[group->items[at]];
+    core.notes.forget_moves(item.id);
+    group->writes.push_back({.name = item.name,
+                             .id = item.id,
+                             .facts = item.facts,
+                             .payload = item.payload,
+                             .location = locations[at]});
+  }
+  core.cold->write(group->writes, options_.durability,
+                   [self = shared_from_this(), group] { self->group_written(group); });
+}
+
+void WritePath::Put::no_room(const std::shared_ptr<Group>& group, const absl::Status& status) {
+  EngineCore& core = path_.core_;
+  const bool may_wait = core.clock.now() < group->give_up && !core.closing.load();
+  if (has_code(status, ErrorCode::busy) && may_wait) {
+    try_later(group);
+    return;
+  }
+  if (!has_code(status, ErrorCode::no_space) || !may_wait) {
+    fail_group(group, status);
+    return;
+  }
+  std::uint64_t bytes = 0;
+  for (const std::size_t i : group->items) {
+    bytes += items_[i].facts.plain_bytes + kRecordOverheadBytes;
+  }
+  path_.mover_.make_cold_room(bytes, [self = shared_from_this(), group](bool evicted) {
+    EngineCore& engine = self->path_.core_;
+    if (evicted) {
+      engine.loop.post([self, group] { self->write_group(group); });
+    } else if (group->items.size() > 1) {
+      // Perhaps a part of it fits.
+      auto rest = std::make_shared<Group>();
+      rest->give_up = group->give_up;
+      const auto middle =
+          group->items.begin() + static_cast<std::ptrdiff_t>(group->items.size() / 2);
+      rest->items.assign(middle, group->items.end());
+      group->items.erase(middle, group->items.end());
+      self->groups_left_.fetch_add(1);
+      self->write_group(group);
+      self->write_group(rest);
+    } else if (engine.gates.closed_gates() > self->gates_.size()) {
+      self->try_later(group);  // others are on their way out
+    } else {
+      self->fail_group(
+          group, make_error(ErrorCode::no_space, "cold is full of blocks that may not be evicted"));
+    }
+  });
+}
+
+void WritePath::Put::try_later(const std::shared_ptr<Group>& group) {
+  path_.core_.loop.run_after(kRetryAfter,
+                             [self = shared_from_this(), group] { self->write_group(group); });
+}
+
+void WritePath::Put::fail_group(const std::shared_ptr<Group>& group, const absl::Status& status) {
+  for (const std::size_t i : group->items) {
+    Item& item = items_[i];
+    if (item.upgrade) path_.core_.leases.unpin({&item.pinned, 1});
+    settle(item, status);
+  }
+  group_done();
+}
+
+void WritePath::Put::group_written(const std::shared_ptr<Group>& group) {
+  for (std::size_t at = 0; at < group->items.size(); ++at) {
+    publish_written(items_[group->items[at]], group->writes[at]);
+  }
+  group_done();
+}
+
+void WritePath::Put::publish_written(Item& item, TierWrite& write) {
+  EngineCore& core = path_.core_;
+  if (item.upgrade) core.leases.unpin({&item.pinned, 1});
+  if (!write.status.ok()) {
+    settle(item, std::move(write.status));
+    return;
+  }
+  Residency replaced;
+  const std::uint32_t stored = item.facts.plain_bytes + kRecordOverheadBytes;
+  if (!core.keys.put(item.id, item.name) ||
+      !core.publish_cold(item.id, ns_.id, item.facts, write.location, stored, &replaced)) {
+    // Listed nowhere it is garbage, and garbage must not come back with the next opening.
+    core.notes.note_removed(item.id, item.facts.sequence);
+    path_.core_.operations.enter_again();
+    path_.mover_.remove_cold({{.id = item.id,
+                               .name = {ns_.id, std::string(item.name.key), item.name.part},
+                               .sequence = item.facts.sequence,
+                               .location = write.location}},
+                             RemovalReason::evicted, Durability::written,
+                             [&core](const std::vector<ColdRemoval>&) { core.operations.leave(); });
+    settle(item, make_error(ErrorCode::no_space, "the catalog has no room for the block"));
+    return;
+  }
+  core.meters.counters.add(Counter::cold_bytes_written, item.facts.plain_bytes);
+  core.keys.set_durable(item.id, options_.durability == Durability::durable);
+  if (item.facts.expiry != 0) path_.expirer_.note(item.id, item.facts.expiry);
+  if (!item.slot.is_null() && core.catalog.add_hot(item.id, item.facts.sequence, item.slot)) {
+    core.meters.counters.add(Counter::hot_bytes_written, item.facts.plain_bytes);
+    item.slot = {};
+  }
+  core.free_replaced(replaced);
+  settle(item, absl::OkStatus());
+}
+
+void WritePath::Put::group_done() {
+  if (groups_left_.fetch_sub(1) == 1) sync_if_asked();
+}
+
+/// Blocks that were in cold already, when they are wanted durable: one sync for all of them.
+void WritePath::Put::sync_if_asked() {
+  const bool asked = std::any_of(items_.begin(), items_.end(),
+                                 [](const Item& item) { return item.to_sync && !item.settled; });
+  if (!asked) {
+    finish();
+    return;
+  }
+  path_.core_.cold->sync([self = shared_from_this()](const absl::Status& status) {
+    for (Item& item : self->items_) {
+      if (!item.to_sync || item.settled) continue;
+      if (status.ok()) self->path_.core_.keys.set_durable(item.id, true);
+      self->settle(item, status);
+    }
+    self->finish();
+  });
+}
+
+}  // namespace cairn::detail

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/recovery.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/base/log.h"
+#include "engine/base/status.h"
+#include "engine/base/text.h"
+
+namespace cairn::detail {
+namespace {
+
+// 20,000 entries are some 10 ms of the mover's time.
+constexpr std::size_t kSliceEntries = 20'000;
+constexpr Duration kClearWait = Duration::millis(1);
+
+}  // namespace
+
+/// What one slice of the scan leaves to be removed.
+struct Recovery::Slice {
+  WallMicros wall = 0;
+  std::vector<NamespaceState*> namespaces;  // entered: clear() waits for the slice
+  std::vector<ColdRemoval> expired, unlisted;
+};
+
+struct Recovery::Lookup {
+  std::vector<Unknown> unknown;
+  std::vector<StoredLookup> batch;
+  bool gated = false;
+  std::function<void(absl::Status)> done;
+  std::atomic<std::size_t> pending{0};
+};
+
+Recovery::Recovery(EngineCore& core, Mover& mover) : core_(core), mover_(mover) {}
+
+// --- the scan --------------------------------------------------------------------------------
+
+void Recovery::start() {
+  began_ = core_.clock.now();
+  if (core_.cold == nullptr) {
+    end(State::complete, absl::OkStatus());
+    return;
+  }
+  core_.catalog.set_loading(true);
+  core_.loop.post([this] { run_slice(); });
+}
+
+void Recovery::run_slice() {
+  if (core_.closing.load() || !core_.operations.enter()) {
+    end(State::failed, make_error(ErrorCode::closed, "the engine was closed while loading"));
+    return;
+  }
+  Slice slice;
+  slice.wall = core_.clock.wall();
+  if (!enter_namespaces(slice)) {
+    core_.operations.leave();
+    core_.loop.run_after(kClearWait, [this] { run_slice(); });
+    return;
+  }
+  const absl::Status status = core_.cold->scan(
+      cursor_, kSliceEntries, [&](const StoredBlock& stored) { visit(stored, slice); });
+  if (!core_.read_only) {
+    drop(std::move(slice.expired), RemovalReason::expired);
+    drop(std::move(slice.unlisted), RemovalReason::evicted);
+  }
+  for (NamespaceState* const ns : slice.namespaces) ns->publishers.leave();
+  core_.operations.leave();
+#if defined(CAIRN_PLANTED_RECOVERY_STOPS_SILENTLY)
+  if (!status.ok()) cursor_.clear();
+#else
+  if (!status.ok()) {
+    end(State::failed, status);
+    return;
+  }
+#endif
+  if (cursor_.empty()) {
+    end(State::complete, absl::OkStatus());
+    return;
+  }
+  core_.loop.post([this] { run_slice(); });
+}
+
+/// False, and nothing is entered, while one of them is being cleared: entries that were passed
+/// over now would not be shown again if the clearing failed.
+bool Recovery::enter_namespaces(Slice& slice) {
+  for (NamespaceState* const ns : core_.namespaces.all()) {
+    if (ns->publishers.enter()) {
+      slice.namespaces.push_back(ns);
+      continue;
+    }
+    for (NamespaceState* const entered : slice.namespaces) entered->publishers.leave();
+    slice.namespaces.clear();
+    return false;
+  }
+  return true;
+}
+
+void Recovery::visit(const StoredBlock& stored, Slice& slice) {
+  NamespaceState* const ns = core_.namespaces.find(stored.name.namespace_id);
+  // A namespace that was made after the slice began has nothing that recovery must find.
+  const bool entered =
+      std::find(slice.namespaces.begin(), slice.namespaces.end(), ns) != slice.namespaces.end();
+  if (!entered || !core_.gates.try_enter(stored.id)) return;
+  const auto removal = [&] {
+    return ColdRemoval{
+        .id = stored.id,
+        .name = {stored.name.namespace_id, std::string(stored.name.key), stored.name.part},
+        .sequence = stored.facts.sequence,
+        .location = stored.location};
+  };
+  const bool expired = stored.facts.expiry != 0 && stored.facts.expiry <= slice.wall;
+  if (expired && !core_.read_only) {
+    slice.expired.push_back(removal());  // its gate is left when it is removed
+    return;
+  }
+  if (!expired && !publish(stored, *ns) && !core_.read_only) {
+    slice.unlisted.push_back(removal());
+    return;
+  }
+  core_.gates.leave(stored.id);
+}
+
+bool Recovery::publish(const StoredBlock& stored, NamespaceState& ns) {
+  bool has_room = true;
+  const bool removed = stored.facts.sequence < ns.cleared_below.load() ||
+                       core_.notes.is_removed(stored.id, stored.facts.sequence);
+  const std::optional<Residency> listed = core_.catalog.find(stored.id);
+  const bool is_new = !listed || !listed->present();
+  if (!removed && (is_new || listed->facts.sequence < stored.facts.sequence)) {
+    const std::uint64_t cost =
+        EngineCore::kCatalogBytesPerBlock + KeyTable::cost_bytes(stored.name.key.size());
+    has_room = !is_new || core_.metadata_bytes() + cost <= core_.options.metadata_bytes;
+    Residency replaced;
+    if (has_room && core_.keys.put(stored.id, stored.name)) {
+      has_room = core_.publish_cold(stored.id, ns.id, stored.facts, stored.location,
+                                    stored.stored_bytes, &replaced);
+      if (has_room) {
+        core_.meters.counters.add(Counter::recovered_blocks);
+        core_.free_replaced(replaced);
+        if (stored.facts.expiry != 0 && on_expiring_) on_expiring_(stored.id, stored.facts.expiry);
+      } else {
+        core_.tidy_name(stored.id);
+      }
+    }
+  }
+  return has_room;
+}
+
+void Recovery::drop(std::vector<ColdRemoval> removals, RemovalReason reason) {
+  if (removals.empty() || !core_.operations.enter()) {
+    for (const ColdRemoval& removal : removals) core_.gates.leave(removal.id);
+    return;
+  }
+  for (const ColdRemoval& removal : removals)
+    core_.notes.note_removed(removal.id, removal.sequence);
+  mover_.remove_cold(std::move(removals), reason, Durability::written,
+                     [this](const std::vector<ColdRemoval>& removed) {
+                       for (const ColdRemoval& removal : removed) core_.leave_tidy(removal.id);
+                       core_.operations.leave();
+                     });
+}
+
+void Recovery::end(State state, const absl::Status& status) {
+  took_ns_.store((core_.clock.now() - began_).ns);
+  {
+    MutexLock lock(failure_mutex_);
+    failure_ = status;
+  }
+  if (state == State::failed && !has_code(status, ErrorCode::closed)) {
+    log_line(LogLevel::error,
+             concat("the index could not be read to its end; blocks are looked up one by one, and "
+                    "`cairn repair` makes it anew: ",
+                    message_of(status)));
+  }
+  core_.catalog.set_loading(false);
+  state_.store(state);
+  forget_notes_if_over();
+  over_.notify();
+  if (ended_) ended_();
+}
+
+absl::Status Recovery::wait(Deadline deadline) {
+  if (!over_.wait_until([this] { return core_.pump(); }, core_.clock, deadline)) {
+    return make_error(ErrorCode::deadline, "the catalog is still being loaded");
+  }
+  MutexLock lock(failure_mutex_);
+  return failure_;
+}
+
+// --- what is unknown -------------------------------------------------------------------------
+
+void Recovery::resolve(std::vector<Unknown> unknown, bool gated,
+                       std::function<void(absl::Status)> done) {
+  auto lookup = std::make_shared<Lookup>();
+  lookup->unknown = std::move(unknown);
+  lookup->gated = gated;
+  lookup->done = std::move(done);
+  for (const Unknown& wanted : lookup->unknown) lookup->batch.push_back({.name = wanted.name});
+  resolving_.fetch_add(1);
+  core_.cold->lookup(lookup->batch, [this, lookup] {
+    const auto finish = [this, lookup] {
+      if (lookup->pending.fetch_sub(1) != 1) return;
+      absl::Status status;
+      for (const StoredLookup& one : lookup->batch) {
+        if (!one.status.ok()) status = one.status;
+      }
+      resolving_.fetch_sub(1);
+      forget_notes_if_over();
+      lookup->done(std::move(status));
+    };
+    lookup->pending.store(lookup->batch.size() + 1);
+    for (std::size_t i = 0; i < lookup->batch.size(); ++i) {
+      const StoredLookup& one = lookup->batch[i];
+      if (!one.status.ok() || !one.found || one.found->id != lookup->unknown[i].id) {
+        finish();
+        continue;
+      }
+      const auto publish_found = [this, lookup, i] {
+        const StoredBlock& stored = *lookup->batch[i].found;
+        NamespaceState* const ns = core_.namespaces.find(stored.name.namespace_id);
+        // Whoever holds the gates is inside already; others come too late for a clearing.
+        const bool entered = ns != nullptr && !lookup->gated && ns->publishers.enter();
+        if (ns != nullptr && (entered || lookup->gated)) publish(stored, *ns);
+        if (entered) ns->publishers.leave();
+      };
+      if (lookup->gated) {
+        publish_found();
+        finish();
+        continue;
+      }
+      core_.gates.enter(lookup->unknown[i].id, [this, lookup, i, publish_found, finish] {
+        publish_found();
+        core_.gates.leave(lookup->unknown[i].id);
+        finish();
+      });
+    }
+    finish();
+  });
+}
+
+bool Recovery::relocated(BlockId id, Location from, Location to) {
+  if (core_.catalog.relocate_cold(id, from, to)) return true;
+  // Not listed there. It may be in a moment: by the scan, which can still show `from`, or by
+  // whoever holds the gate and has not published yet what the index already names.
+  if (is_complete() && !core_.gates.is_closed(id)) {
+    return core_.catalog.relocate_cold(id, from, to);  // it was published in between, or is gone
+  }
+  core_.notes.note_moved(id, from, to);
+  core_.catalog.relocate_cold(id, from, to);
+  if (is_complete() && !core_.gates.is_closed(id)) core_.notes.forget_moves(id);
+  return true;
+}
+
+void Recovery::forget_notes_if_over() {
+  // After a failed scan names go on being looked up, and notes are needed while one is.
+  if (!is_over() || (!is_complete() && resolving_.load() > 0)) return;
+  if (is_complete()) {
+    core_.notes.stop([this](BlockId id) { return core_.gates.is_closed(id); });
+  } else {
+    core_.notes.forget([this](BlockId id) { return core_.gates.is_closed(id); });
+  }
+}
+
+}  // namespace cairn::detail

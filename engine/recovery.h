@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// recovery.h — fills the catalog from the durable tier while the engine already serves.
+//
+//   loading ──scan reaches the end──► complete
+//      └─────scan ends in an error──► failed        (never taken for the end)
+//
+// What the catalog lacks while not complete is *unknown*: readers and writers ask the durable
+// tier by name (resolve). A scan may show entries as old as the opening, so what has been
+// removed or moved meanwhile is in RemovalNotes until the scan is over: a removed version is not
+// published again, a moved one is published where it is now. Of two versions the higher sequence
+// wins, which the catalog sees to.
+//
+// Publication takes the block's gate. Where it is closed, whoever holds it has asked the
+// durable tier itself, so the entry is skipped.
+//
+// Threading:  thread-safe; the scan runs on the mover's loop, in slices.
+// Blocking:   never for callers; a slice of the scan: disk.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/core.h"
+#include "engine/mover.h"
+
+namespace cairn::detail {
+
+/// A name that the catalog does not list and that may be in the durable tier.
+struct Unknown {
+  BlockId id;
+  BlockName name;  // the key is borrowed until resolved
+};
+
+class Recovery {
+ public:
+  Recovery(EngineCore& core, Mover& mover);
+
+  void start();
+  /// Runs once the scan is over, however it ended; on the mover's loop.
+  void on_end(std::function<void()> ended) { ended_ = std::move(ended); }
+
+  /// Told of every block that was found and expires one day.
+  void set_on_expiring(std::function<void(BlockId, WallMicros)> found) {
+    on_expiring_ = std::move(found);
+  }
+
+  bool is_complete() const { return state_.load() == State::complete; }
+  bool is_over() const { return state_.load() != State::loading; }
+  absl::Status wait(Deadline deadline);
+  double seconds() const { return static_cast<double>(took_ns_.load()) * 1e-9; }
+
+  /// Asks the durable tier and publishes what it has. With `gated` the caller holds the gates.
+  /// `done` runs on a thread of the tier's; where a lookup failed, its status comes back.
+  void resolve(std::vector<Unknown> unknown, bool gated, std::function<void(absl::Status)> done);
+
+  /// The tier's callback: a block moved within it.
+  bool relocated(BlockId id, Location from, Location to);
+
+ private:
+  enum class State : std::uint8_t { loading, complete, failed };
+  struct Lookup;
+  struct Slice;
+  void run_slice();
+  void end(State state, const absl::Status& status);
+  /// With the gate held. Returns false when the catalog has no room for it.
+  /// The caller is inside ns.publishers.
+  bool publish(const StoredBlock& stored, NamespaceState& ns);
+  bool enter_namespaces(Slice& slice);
+  void visit(const StoredBlock& stored, Slice& slice);
+  void drop(std::vector<ColdRemoval> removals, RemovalReason reason);
+  void forget_notes_if_over();
+
+  EngineCore& core_;
+  Mover& mover_;
+  std::atomic<State> state_{State::loading};
+  std::string cursor_;  // confined to the loop
+  TimePoint began_;
+  std::atomic<std::int64_t> took_ns_{0};
+  std::atomic<std::uint64_t> resolving_{0};
+  std::function<void()> ended_;
+  std::function<void(BlockId, WallMicros)> on_expiring_;
+  Completion over_;
+  Mutex failure_mutex_{LockRank::engine_operations};
+  absl::Status failure_ CAIRN_GUARDED_BY(failure_mutex_);
+};
+
+}  // namespace cairn::detail

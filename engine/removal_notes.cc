@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/removal_notes.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace cairn::detail {
+
+void RemovalNotes::note_removed(BlockId id, std::uint64_t sequence) {
+#if !defined(CAIRN_PLANTED_ERASED_RESURRECTED)
+  if (stopped_.load()) return;
+  Shard& shard = shard_of(id);
+  MutexLock lock(shard.mutex);
+  std::uint64_t& highest = shard.removed[id];
+  highest = std::max(highest, sequence);
+#else
+  static_cast<void>(id), static_cast<void>(sequence);
+#endif
+}
+
+bool RemovalNotes::is_removed(BlockId id, std::uint64_t sequence) const {
+  const Shard& shard = shard_of(id);
+  MutexLock lock(shard.mutex);
+  const auto removed = shard.removed.find(id);
+  return removed != shard.removed.end() && sequence <= removed->second;
+}
+
+void RemovalNotes::note_moved(BlockId id, Location from, Location to) {
+  Shard& shard = shard_of(id);
+  MutexLock lock(shard.mutex);
+  const auto [moved, is_new] = shard.moved.try_emplace(id, Moved{from, to});
+  if (is_new) {
+    moves_.fetch_add(1);
+  } else if (moved->second.to == from) {
+    moved->second.to = to;  // the scan may still show where it was at first
+  } else {
+    moved->second = {from, to};
+  }
+}
+
+std::optional<Location> RemovalNotes::moved_to(BlockId id, Location from) const {
+  if (moves_.load() == 0) return std::nullopt;
+  const Shard& shard = shard_of(id);
+  MutexLock lock(shard.mutex);
+  const auto moved = shard.moved.find(id);
+  if (moved == shard.moved.end() || moved->second.from != from) return std::nullopt;
+  return moved->second.to;
+}
+
+void RemovalNotes::forget_moves(BlockId id) {
+  if (moves_.load() == 0) return;
+  Shard& shard = shard_of(id);
+  MutexLock lock(shard.mutex);
+  moves_.fetch_sub(shard.moved.erase(id));
+}
+
+void RemovalNotes::gate_left(BlockId id) {
+  if (stopped_.load()) forget_moves(id);
+}
+
+void RemovalNotes::stop(const std::function<bool(BlockId)>& is_closed) {
+  stopped_.store(true);
+  forget(is_closed);
+}
+
+void RemovalNotes::forget(const std::function<bool(BlockId)>& is_closed) {
+  for (Shard& shard : shards_) {
+    std::vector<BlockId> moved;
+    {
+      MutexLock lock(shard.mutex);
+      shard.removed.clear();
+      for (const auto& [id, move] : shard.moved) moved.push_back(id);
+    }
+    // Asked outside the lock: gates have the same rank. Whoever closes one now has no use for
+    // a move that was noted before.
+    for (const BlockId id : moved) {
+      if (!is_closed(id)) forget_moves(id);
+    }
+  }
+}
+
+std::size_t RemovalNotes::size() const {
+  std::size_t count = 0;
+  for (const Shard& shard : shards_) {
+    MutexLock lock(shard.mutex);
+    count += shard.removed.size() + shard.moved.size();
+  }
+  return count;
+}
+
+}  // namespace cairn::detail
