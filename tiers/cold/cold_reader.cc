@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tiers/cold/cold_reader.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "engine/base/check.h"
+#include "engine/base/text.h"
+
+namespace cairn::tiers {
+namespace {
+
+constexpr int kAttemptsMax = 3;
+/// Bytes between two records that are cheaper to read than to leave out.
+constexpr std::uint64_t kGapBytesMax = 16 * kKiB;
+
+std::uint64_t round_down_to_page(std::uint64_t offset) {
+  return offset / kPage * kPage;
+}
+
+}  // namespace
+
+struct ColdReader::Item {
+  TierRead* read = nullptr;
+  std::shared_ptr<Job> job;  // while unfinished
+  Place place;
+  NamespaceFacts facts;
+  std::uint32_t payload_offset = 0;
+  bool direct = false;
+  bool done = false;
+  int attempts = 0;
+  Deadlines::iterator deadline;
+  bool has_deadline = false;
+
+  std::uint64_t end() const { return place.offset + place.record_bytes; }
+};
+
+struct ColdReader::Job {
+  std::vector<Item> items;
+  std::size_t left = 0;
+  Done done;
+};
+
+struct ColdReader::Request {
+  std::shared_ptr<Job> job;
+  Segment* segment = nullptr;
+  std::vector<Item*> items;
+  bool direct = false;
+};
+
+ColdReader::ColdReader(ColdCore& core, SegmentTable& table, IoQueue& queue, BufferPool& pool,
+                       SegmentOpener& opener, Hooks hooks)
+    : core_(core),
+      table_(table),
+      queue_(queue),
+      pool_(pool),
+      opener_(opener),
+      hooks_(std::move(hooks)) {}
+
+ColdReader::~ColdReader() {
+  CAIRN_CHECK(requests_in_flight_ == 0);
+}
+
+void ColdReader::read(std::span<TierRead> batch, Done done) {
+  auto job = std::make_shared<Job>();
+  job->items.resize(batch.size());
+  job->left = batch.size() + 1;  // one for ourselves, so that nothing ends while we plan
+  job->done = std::move(done);
+  const TimePoint now = core_.clock.now();
+  std::vector<Item*> wanted;
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    Item& item = job->items[i];
+    item.read = &batch[i];
+    item.job = job;
+    item.place = unpack_location(batch[i].location);
+    if (batch[i].deadline <= now) {
+      finish(item,
+             make_error(ErrorCode::deadline, "the deadline had passed before the read began"));
+      continue;
+    }
+    if (batch[i].location.is_null() ||
+        !core_.namespaces.find(batch[i].name.namespace_id, item.facts)) {
+      finish(item, make_error(ErrorCode::corruption, "nothing is stored under that location"));
+      continue;
+    }
+    const RecordLayout layout = lay_out_record(
+        batch[i].name.key.size(), static_cast<std::uint32_t>(batch[i].destination.size()),
+        item.facts.chunk_bytes);
+    item.payload_offset = layout.payload_offset;
+    item.direct = batch[i].destination.size() >= kLargePayload &&
+                  batch[i].deadline == TimePoint::never() &&
+                  layout.total_bytes == item.place.record_bytes &&
+                  reinterpret_cast<std::uintptr_t>(batch[i].destination.data()) % kIoAlignment == 0;
+    if (batch[i].deadline != TimePoint::never()) {
+      item.deadline = deadlines_.emplace(batch[i].deadline, &item);
+      item.has_deadline = true;
+    }
+    wanted.push_back(&item);
+  }
+  plan(job, wanted);
+  arm_deadline();
+  if (--job->left == 0) job->done();
+}
+
+/// Cuts the items, in their order, into requests of neighbours.
+void ColdReader::plan(const std::shared_ptr<Job>& job, std::span<Item* const> items) {
+  std::shared_ptr<Request> request;
+  for (Item* item : items) {
+    Segment* segment = item->place.device == 0 ? table_.find(item->place.segment) : nullptr;
+    const bool inside = segment != nullptr && segment->is_readable() &&
+                        item->end() <= core_.segment_bytes && item->place.offset >= kPage &&
+                        item->place.record_bytes > 0;
+    if (!inside) {
+      ask_index(job, *item,
+                make_error(ErrorCode::corruption, "the segment of that location is not in use"));
+      continue;
+    }
+    if (request != nullptr) {
+      const Item& last = *request->items.back();
+      const bool near = request->segment == segment && request->direct == item->direct &&
+                        item->place.offset >= last.end() &&
+                        item->place.offset - last.end() <= (item->direct ? 0 : kGapBytesMax) &&
+                        item->end() - request->items.front()->place.offset <= kExtentBytesMax;
+      if (!near) {
+        start(request);
+        request.reset();
+      }
+    }
+    if (request == nullptr) {
+      request = std::make_shared<Request>();
+      request->job = job;
+      request->segment = segment;
+      request->direct = item->direct;
+    }
+    request->items.push_back(item);
+  }
+  if (request != nullptr) start(request);
+}
+
+void ColdReader::start(const std::shared_ptr<Request>& request) {
+  Segment& segment = *request->segment;
+  if (const absl::Status opened = opener_.ensure_file(segment); !opened.ok()) {
+    for (Item* item : request->items) ask_index(request->job, *item, opened);
+    return;
+  }
+  auto transfer = std::make_unique<Transfer>();
+  transfer->kind = IoKind::read;
+  transfer->file = segment.file;
+  transfer->offset = round_down_to_page(request->items.front()->place.offset);
+  const std::uint64_t bytes = round_up(request->items.back()->end(), kPage) - transfer->offset;
+  if (!request->direct) {
+    transfer->buffers.push_back(pool_.take(bytes));
+    transfer->add(transfer->buffers[0].span().first(bytes));
+  } else {
+    for (Item* item : request->items) {
+      const MutableByteSpan destination = item->read->destination;
+      const std::size_t whole = destination.size() / kPage * kPage;
+      transfer->buffers.push_back(pool_.take(item->payload_offset));
+      transfer->add(transfer->buffers.back().span());
+      transfer->add(destination.first(whole));
+      if (whole < destination.size()) {
+        transfer->buffers.push_back(pool_.take(kPage));
+        transfer->add(transfer->buffers.back().span());
+      }
+    }
+  }
+  ++segment.reads_in_flight;
+  ++requests_in_flight_;
+  transfer->finished = [this, request](Transfer& done) { finished(request, done); };
+  queue_.submit(std::move(transfer), Lane::foreground);
+}
+
+void ColdReader::finished(const std::shared_ptr<Request>& request, Transfer& transfer) {
+  Segment& segment = *request->segment;
+  --requests_in_flight_;
+  --segment.reads_in_flight;
+  if (!transfer.is_whole()) {
+    if (transfer.error == 0) add(core_.counts.short_transfers);
+    add(core_.counts.read_errors);
+    if (request->items.size() > 1) {
+      for (Item* item : request->items) {
+        if (!item->done) plan(request->job, std::span<Item* const>(&item, 1));
+      }
+    } else {
+      const std::string what = concat("read segment ", static_cast<std::uint32_t>(segment.id),
+                                      " @ ", request->items.front()->place.offset);
+      finish(*request->items.front(),
+             transfer.error != 0 ? from_errno(transfer.error, what)
+                                 : make_error(ErrorCode::io, concat(what, ": short read")));
+    }
+  } else {
+    std::size_t buffer = 0;
+    for (Item* item : request->items) {
+      ByteSpan record;
+      MutableByteSpan tail;
+      if (request->direct) {
+        record = transfer.buffers[buffer++].span();
+        if (item->read->destination.size() % kPage != 0) tail = transfer.buffers[buffer++].span();
+      } else {
+        record = ByteSpan(transfer.buffers[0].span())
+                     .subspan(item->place.offset - transfer.offset, item->place.record_bytes);
+      }
+      if (item->done) continue;  // its deadline has passed
+      const MutableByteSpan destination = item->read->destination;
+      if (!tail.empty()) {
+        const std::size_t rest = destination.size() % kPage;
+        std::memcpy(destination.data() + destination.size() - rest, tail.data(), rest);
+      }
+      const absl::Status status = check(*item, record, request->direct);
+      if (!status.ok()) {
+        ask_index(request->job, *item, status);
+        continue;
+      }
+      if (!request->direct && !destination.empty()) {
+        std::memcpy(destination.data(), record.data() + item->payload_offset, destination.size());
+      }
+      finish(*item, absl::OkStatus());
+    }
+  }
+  if (segment.reads_in_flight == 0) hooks_.quiet(segment);
+}
+
+absl::Status ColdReader::check(const Item& item, ByteSpan record, bool direct) const {
+  const TierRead& read = *item.read;
+  CAIRN_ASSIGN_OR_RETURN(const RecordFields fields, parse_record_header(record));
+  const Segment& segment = *table_.find(item.place.segment);
+  CAIRN_RETURN_IF_ERROR(check_place(fields, {.store = core_.store,
+                                             .segment = item.place.segment,
+                                             .generation = segment.generation,
+                                             .offset = item.place.offset}));
+  CAIRN_RETURN_IF_ERROR(check_name(fields, read.name));
+  const bool same =
+      fields.kind == RecordKind::block && fields.epoch == item.facts.epoch &&
+      fields.sequence == read.sequence && fields.plain_length == read.destination.size() &&
+      fields.payload_offset == item.payload_offset &&
+      (direct || fields.payload_offset + std::uint64_t{fields.payload_length} <= record.size());
+  if (!same) return make_error(ErrorCode::corruption, "another version is stored there");
+  return check_payload(fields, direct
+                                   ? ByteSpan(read.destination)
+                                   : record.subspan(fields.payload_offset, fields.payload_length));
+}
+
+void ColdReader::ask_index(const std::shared_ptr<Job>& job, Item& item, absl::Status why) {
+  if (item.done) return;
+  if (++item.attempts >= kAttemptsMax) {
+    finish(item, why);
+    return;
+  }
+  // The name is the caller's until done, and a deadline may run out first.
+  core_.index_loop.post([this, job, &item, why = std::move(why), name = item.read->name,
+                         key = std::string(item.read->name.key)]() mutable {
+    name.key = key;
+    auto entry = core_.index->get(name);
+    core_.io_loop.post([this, job, &item, why = std::move(why), entry = std::move(entry)] {
+      answer(job, item, why, entry);
+    });
+  });
+}
+
+void ColdReader::answer(const std::shared_ptr<Job>& job, Item& item, absl::Status why,
+                        const absl::StatusOr<std::optional<IndexEntry>>& entry) {
+  if (item.done) return;
+  const bool is_named = entry.ok() && entry->has_value() && !(*entry)->tombstone &&
+                        (*entry)->epoch == item.facts.epoch &&
+                        (*entry)->facts.sequence == item.read->sequence;
+  if (!is_named) {  // removed or replaced meanwhile: nobody's fault
+    finish(item, has_code(why, ErrorCode::corruption)
+                     ? why
+                     : make_error(ErrorCode::corruption, message_of(why)));
+    return;
+  }
+  if (const Place now = unpack_location((*entry)->location); now != item.place) {
+    item.place = now;
+    Item* again = &item;
+    plan(job, std::span<Item* const>(&again, 1));
+    return;
+  }
+  if (!has_code(why, ErrorCode::io)) {
+    add(core_.counts.corruptions);
+    if (Segment* segment = table_.find(item.place.segment); segment != nullptr)
+      hooks_.corrupted(*segment);
+  }
+  finish(item, why);
+}
+
+void ColdReader::finish(Item& item, absl::Status status) {
+  if (item.done) return;
+  item.done = true;
+  if (item.has_deadline) deadlines_.erase(item.deadline);
+  item.has_deadline = false;
+  item.read->status = std::move(status);
+  const std::shared_ptr<Job> job = std::move(item.job);
+  if (--job->left == 0) job->done();
+}
+
+void ColdReader::arm_deadline() {
+  if (deadlines_.empty()) return;
+  const TimePoint first = deadlines_.begin()->first;
+  if (armed_for_ <= first) return;
+  armed_for_ = first;
+  core_.io_loop.run_at(first, [this, alive = core_.alive] {
+    if (*alive) expire();
+  });
+}
+
+void ColdReader::expire() {
+  armed_for_ = TimePoint::never();
+  const TimePoint now = core_.clock.now();
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+    Item* item = deadlines_.begin()->second;
+    const std::shared_ptr<Job> job = item->job;
+    finish(*item, make_error(ErrorCode::deadline, "the device did not answer in time"));
+  }
+  arm_deadline();
+}
+
+}  // namespace cairn::tiers

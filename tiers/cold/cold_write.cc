@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+// reserve, write, read, free.
+#include <algorithm>
+#include <utility>
+
+#include "engine/base/check.h"
+#include "engine/base/text.h"
+#include "tiers/cold/cold_tier_impl.h"
+
+namespace cairn::tiers {
+namespace {
+
+constexpr std::uint64_t kReservationDevice = 15;
+
+/// What a block of that size may take, with the longest key and its copy in the footer.
+std::uint64_t reservation_bytes(std::uint32_t plain_bytes, std::uint32_t chunk_bytes) {
+  const RecordLayout layout = lay_out_record(kKeyLengthMax, plain_bytes, chunk_bytes);
+  return round_up(layout.total_bytes + layout.header_length, kSmallAlignment);
+}
+
+Location make_reservation(std::uint64_t bytes) {
+  return {(kReservationDevice << 60) | (bytes / kSmallAlignment)};
+}
+bool is_reservation(Location location) {
+  return location.bits >> 60 == kReservationDevice;
+}
+std::uint64_t reserved_bytes(Location location) {
+  return (location.bits & 0xffffffff) * kSmallAlignment;
+}
+
+}  // namespace
+
+/// One batch on its way.
+struct ColdTier::WriteJob {
+  struct Item final : IndexWork {
+    WriteJob* job = nullptr;
+    TierWrite* write = nullptr;
+    const ColdCore* core = nullptr;
+    std::vector<ChunkEntry> chunks;
+    Append append;
+    std::uint64_t reserved = 0;
+    absl::Status status;
+    bool is_wanted = false;  // prepared
+    bool is_appended = false;
+    bool is_synced = false;   // the data is on the medium
+    bool needs_sync = false;  // it replaces a block that may be durable: data first
+
+    Verdict decide(const std::optional<IndexEntry>& existing, IndexEntry& entry,
+                   CounterDelta& delta) override;
+    void finished(const absl::Status& result) override {
+      if (status.ok()) status = result;
+      if (--job->left > 0) return;
+      const auto when_named = std::move(job->when_named);  // keeps the job: it may end meanwhile
+      when_named();
+    }
+  };
+  std::vector<Item> items;
+  std::size_t left = 0;  // I/O loop, then index loop
+  std::function<void()> when_named;
+  Done done;
+};
+
+absl::Status ColdTier::reserve(NamespaceId namespace_id, std::span<const std::uint32_t> plain_sizes,
+                               std::span<Location> locations) {
+  CAIRN_CHECK(plain_sizes.size() == locations.size());
+  CAIRN_RETURN_IF_ERROR(refusal());
+  {
+    MutexLock lock(mutex_);
+    if (closing_) return make_error(ErrorCode::closed, "the store is closing");
+  }
+  NamespaceFacts facts;
+  if (!core_.namespaces.find(namespace_id, facts)) {
+    return make_error(ErrorCode::invalid_argument, "there is no such namespace");
+  }
+  std::uint64_t total = 0, payload = 0;
+  for (const std::uint32_t size : plain_sizes) {
+    if (size > block_bytes_max_) {
+      return make_error(
+          ErrorCode::too_large,
+          concat("a block of ", size, " bytes; a segment of this store holds ", block_bytes_max_));
+    }
+    total += reservation_bytes(size, facts.chunk_bytes);
+    payload += size;
+  }
+  if (!budget_.take(payload)) {
+    add(core_.counts.refused_by_write_budget, plain_sizes.size());
+    return make_error(ErrorCode::refused, "the day's write budget is used up");
+  }
+  const absl::Status admitted = space_.admit(total);
+  if (!admitted.ok()) {
+    budget_.give_back(payload);
+    core_.io_loop.post([this, alive = core_.alive] {
+      if (*alive) cleaner_.poke();
+    });
+    return admitted;
+  }
+  for (std::size_t i = 0; i < plain_sizes.size(); ++i) {
+    locations[i] = make_reservation(reservation_bytes(plain_sizes[i], facts.chunk_bytes));
+  }
+  return absl::OkStatus();
+}
+
+void ColdTier::free(std::span<const Location> locations) {
+  // What was written is accounted when the index stops naming it; its location is worth
+  // nothing from then on. Only reservations are given back here.
+  for (const Location location : locations) {
+    if (is_reservation(location)) space_.release(reserved_bytes(location));
+  }
+}
+
+absl::Status ColdTier::prepare(WriteJob& job, std::size_t i, TierWrite& write) {
+  WriteJob::Item& item = job.items[i];
+  item.job = &job;
+  item.write = &write;
+  item.core = &core_;
+  if (!is_reservation(write.location)) {
+    return make_error(ErrorCode::invalid_argument, "the location was not reserved");
+  }
+  item.reserved = reserved_bytes(write.location);
+  write.location = {};
+  NamespaceFacts facts;
+  if (!is_valid_key(write.name.key) || !core_.namespaces.find(write.name.namespace_id, facts)) {
+    return make_error(ErrorCode::invalid_argument, "the name is not valid");
+  }
+  if (write.facts.plain_bytes != write.payload.size() ||
+      reservation_bytes(write.facts.plain_bytes, facts.chunk_bytes) > item.reserved) {
+    return make_error(ErrorCode::invalid_argument, "the payload is longer than what was reserved");
+  }
+  item.chunks.resize(chunk_count_for(write.facts.plain_bytes, facts.chunk_bytes));
+  sum_chunks(write.payload, facts.chunk_bytes, item.chunks);
+  RecordFields& fields = item.append.fields;
+  fields.kind = RecordKind::block;
+  fields.sequence = write.facts.sequence;
+  fields.namespace_id = write.name.namespace_id;
+  fields.epoch = facts.epoch;
+  fields.part = write.name.part;
+  fields.key = write.name.key;
+  fields.expiry = write.facts.expiry;
+  fields.parent = write.facts.parent;
+  fields.pinned = write.facts.pinned;
+  fields.plain_length = write.facts.plain_bytes;
+  fields.chunk_bytes = fields.plain_length == 0 ? 0 : facts.chunk_bytes;
+  fields.plain_sum = write.facts.plain_sum;
+  fields.chunk_table = std::as_bytes(std::span<const ChunkEntry>(item.chunks));
+  item.append.payload = write.payload;
+  item.name = write.name;
+  item.is_wanted = true;
+  return absl::OkStatus();
+}
+
+void ColdTier::write(std::span<TierWrite> batch, Durability durability, Done done) {
+  auto job = std::make_shared<WriteJob>();
+  job->items = std::vector<WriteJob::Item>(batch.size());
+  job->done = std::move(done);
+  const absl::Status refused = refusal();
+  const bool begun = begin_operation();
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    WriteJob::Item& item = job->items[i];
+    item.status = prepare(*job, i, batch[i]);
+    if (item.status.ok()) item.status = refused;
+    if (item.status.ok() && !begun)
+      item.status = make_error(ErrorCode::closed, "the store is closing");
+    if (!item.status.ok()) item.is_wanted = false;
+    item.sync_wanted = item.append.sync_wanted = durability == Durability::durable;
+  }
+  if (!begun) {
+    for (WriteJob::Item& item : job->items) {
+      item.write->status = item.status;
+      space_.release(item.reserved);
+    }
+    job->done();
+    return;
+  }
+  core_.io_loop.post([this, job] {
+    std::vector<Append*> appends;
+    for (WriteJob::Item& item : job->items) {
+      if (!item.is_wanted) continue;
+      appends.push_back(&item.append);
+      item.append.placed = [this, &item] {  // from here on the segment's own count has it
+        space_.release(item.reserved);
+        item.reserved = 0;
+      };
+      item.append.done = [this, job](Append&) {
+        if (--job->left == 0) written(job);
+      };
+    }
+    touched_ = true;
+    job->left = appends.size() + 1;
+    log_.append(Stream::user, appends);
+#if defined(CAIRN_PLANTED_INDEX_BEFORE_DATA)
+    log_.flush();
+    for (WriteJob::Item& item : job->items) item.append.done = [job](Append&) {};
+    job->left = 1;
+#endif
+    if (--job->left == 0) written(job);
+  });
+}
+
+/// I/O loop: every append of the batch has ended. Names those that succeeded.
+void ColdTier::written(const std::shared_ptr<WriteJob>& job) {
+  std::vector<IndexWork*> works;
+  for (WriteJob::Item& item : job->items) {
+    if (item.reserved > 0) space_.release(item.reserved);
+    item.reserved = 0;
+    if (!item.is_wanted) continue;
+    item.status = item.append.status;
+    if (!item.status.ok()) {
+      budget_.give_back(item.write->payload.size());
+      continue;
+    }
+    item.is_appended = true;
+    item.is_synced = item.append.sync_wanted;
+    works.push_back(&item);
+  }
+  name(job, works);
+}
+
+/// I/O loop: hands the works to the index.
+void ColdTier::name(const std::shared_ptr<WriteJob>& job, std::span<IndexWork* const> works) {
+  if (works.empty()) {
+    named(job);
+    return;
+  }
+  job->left = works.size();
+  job->when_named = [this, job] { core_.io_loop.post([this, job] { named(job); }); };
+  index_queue_.post(works);
+}
+
+/// I/O loop: syncs the data of those that replace something, then names them. True if any.
+bool ColdTier::sync_replacing(const std::shared_ptr<WriteJob>& job) {
+  auto works = std::make_shared<std::vector<IndexWork*>>();
+  std::vector<WriteJob::Item*> waiting;
+  for (WriteJob::Item& item : job->items) {
+    if (item.needs_sync && item.status.ok()) waiting.push_back(&item);
+    item.needs_sync = false;
+  }
+  if (waiting.empty()) return false;
+  job->left = waiting.size();
+  for (WriteJob::Item* item : waiting) {
+    sync_.sync(table_.get(item->append.place.segment),
+               [this, job, works, item](const absl::Status& status) {
+                 item->status = status;
+                 item->is_synced = status.ok();
+                 if (status.ok()) works->push_back(item);
+                 if (--job->left == 0) name(job, *works);
+               });
+  }
+  return true;
+}
+
+Verdict ColdTier::WriteJob::Item::decide(const std::optional<IndexEntry>& existing,
+                                         IndexEntry& entry, CounterDelta& delta) {
+  NamespaceFacts facts;
+  if (!core->namespaces.find(name.namespace_id, facts) || facts.epoch != append.fields.epoch) {
+    status =
+        make_error(ErrorCode::mismatch, "the namespace was cleared while the block was written");
+    return Verdict::leave;
+  }
+  // A newer version, or the removal of this one, came first: the block is readable where it
+  // is until its segment is cleaned, and never named.
+  if (existing && existing->epoch == facts.epoch &&
+      existing->facts.sequence >= append.fields.sequence) {
+    return Verdict::leave;
+  }
+  // A power cut may keep the entry and drop the data. Where nothing was before, a miss is all
+  // that comes of it; here it would take a durable version along.
+  if (existing && existing->epoch == facts.epoch && !existing->tombstone && !is_synced) {
+    needs_sync = true;
+    return Verdict::leave;
+  }
+  entry.id = write->id;
+  entry.location = append.location();
+  entry.stored_bytes = static_cast<std::uint32_t>(append.place.record_bytes);
+  entry.epoch = append.fields.epoch;
+  entry.facts = append.fields.facts();
+  entry.follows_tombstone = existing && existing->epoch == facts.epoch &&
+                            (existing->tombstone || existing->follows_tombstone);
+  delta.payload_bytes_written += append.fields.plain_length;
+  return Verdict::put;
+}
+
+/// I/O loop: the index has answered. The batch is the caller's again after done.
+void ColdTier::named(const std::shared_ptr<WriteJob>& job) {
+  if (sync_replacing(job)) return;
+  for (WriteJob::Item& item : job->items) {
+    if (item.is_appended) settle(item.append);
+    item.write->status = item.status;
+    if (!item.status.ok()) continue;
+    item.write->location = item.append.location();
+    add(core_.counts.payload_bytes_written, item.append.fields.plain_length);
+  }
+  job->done();
+  end_operation();
+}
+
+void ColdTier::settle(const Append& append) {
+  table_.settled(append.place.segment, append.place.record_bytes);
+}
+
+void ColdTier::read(std::span<TierRead> batch, Done done) {
+  if (!begin_operation()) {
+    for (TierRead& read : batch)
+      read.status = make_error(ErrorCode::closed, "the store is closing");
+    done();
+    return;
+  }
+  core_.io_loop.post([this, batch, done = std::move(done)]() mutable {
+    reader_.read(batch, [this, done = std::move(done)]() mutable {
+      done();
+      end_operation();
+    });
+  });
+}
+
+}  // namespace cairn::tiers

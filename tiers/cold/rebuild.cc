@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tiers/cold/rebuild.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/base/status.h"
+#include "engine/base/text.h"
+#include "tiers/cold/index_codec.h"
+#include "tiers/cold/layout.h"
+#include "tiers/cold/location.h"
+
+namespace cairn::tiers {
+namespace {
+
+constexpr std::size_t kPendingMax = 4096;
+
+IndexEntry entry_of(const RecordFields& f, std::uint64_t secret) {
+  IndexEntry entry;
+  entry.id = block_id(f.name(), secret);
+  entry.location = pack_location({0, f.segment, f.offset, f.total_bytes()});
+  entry.stored_bytes = static_cast<std::uint32_t>(f.total_bytes());
+  entry.epoch = f.epoch;
+  entry.facts = f.facts();
+  entry.tombstone = f.kind == RecordKind::tombstone;
+  return entry;
+}
+
+/// Whether something of this name was removed for good before.
+bool has_buried(const IndexEntry& entry) {
+  return entry.tombstone || entry.follows_tombstone;
+}
+
+}  // namespace
+
+Rebuilder::Rebuilder(Index& index, const Superblock& superblock)
+    : index_(index), secret_(superblock.block_id_secret) {
+  for (const NamespaceInfo& info : superblock.namespaces) {
+    epochs_[static_cast<std::uint32_t>(info.id)] = info.epoch;
+  }
+}
+
+absl::Status Rebuilder::apply(const WalkedRecord& record) {
+  const RecordFields& f = record.fields;
+  ++report_.records;
+  // Of a record that is not kept, too: a number that was used is never used again.
+  report_.highest_sequence = std::max({report_.highest_sequence, f.sequence, f.note_sequence});
+  if (f.kind == RecordKind::tombstone) {
+    report_.highest_sequence = std::max(report_.highest_sequence, f.plain_sum);  // its stamp
+  }
+  const auto epoch = epochs_.find(static_cast<std::uint32_t>(f.namespace_id));
+  if (epoch == epochs_.end()) {
+    ++report_.dropped.unknown_namespace;
+    return absl::OkStatus();
+  }
+  if (f.epoch != epoch->second) {
+    ++report_.dropped.epoch;
+    return absl::OkStatus();
+  }
+  if (!record.payload_sound) {
+    ++report_.dropped.payload;
+    return absl::OkStatus();
+  }
+  if (f.kind == RecordKind::note) {
+    take_note(f);
+    return absl::OkStatus();
+  }
+  const Place place{0, f.segment, f.offset, f.total_bytes()};
+  if (!is_packable(place)) {
+    ++report_.dropped.header;
+    return absl::OkStatus();
+  }
+  Pending candidate{f.namespace_id, std::string(f.key), f.part, entry_of(f, secret_)};
+  const auto [at, fresh] = pending_.try_emplace(index_key(f.name()), candidate);
+  if (!fresh) {
+    const bool buries = has_buried(candidate.entry) || has_buried(at->second.entry);
+    if (supersedes(candidate.entry, at->second.entry)) at->second = std::move(candidate);
+    at->second.entry.follows_tombstone = buries && !at->second.entry.tombstone;
+  }
+  return pending_.size() < kPendingMax ? absl::OkStatus() : flush();
+}
+
+/// Counts the loser. Of two copies of one version (one was moved by the cleaner) either will do;
+/// the place decides, so that every order of segments ends the same.
+bool Rebuilder::supersedes(const IndexEntry& candidate, const IndexEntry& existing) {
+  const auto rank = [](const IndexEntry& e) {
+    return std::tuple(e.facts.sequence, e.tombstone, e.location.bits);
+  };
+  const bool same = candidate.location == existing.location;
+  const bool wins = rank(candidate) > rank(existing);
+  const IndexEntry& loser = wins ? existing : candidate;
+  const IndexEntry& winner = wins ? candidate : existing;
+  if (same || loser.tombstone) return wins;
+  ++(winner.tombstone ? report_.dropped.erased : report_.dropped.superseded);
+  return wins;
+}
+
+void Rebuilder::take_note(const RecordFields& f) {
+  NoteOfVersion& note = notes_[index_key(f.name())];
+  if (std::pair(note.sequence, note.note_sequence) > std::pair(f.sequence, f.note_sequence)) return;
+  note = {f.sequence, f.note_sequence, f.expiry, f.pinned};
+}
+
+absl::Status Rebuilder::flush() {
+  std::vector<BlockName> names;
+  std::vector<Pending*> candidates;
+  names.reserve(pending_.size());
+  for (auto& [key, pending] : pending_) {
+    names.push_back({pending.namespace_id, pending.key, pending.part});
+    candidates.push_back(&pending);
+  }
+  const auto existing = index_.get_batch(names);
+  std::vector<IndexChange> changes;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    CAIRN_RETURN_IF_ERROR(existing[i].status());
+    const std::optional<IndexEntry>& old = *existing[i];
+    IndexEntry entry = candidates[i]->entry;
+    // An entry of another epoch was cleared and waits for its removal.
+    const bool stands = old && old->epoch == entry.epoch;
+    const bool buries = has_buried(entry) || (stands && has_buried(*old));
+    if (stands && !supersedes(entry, *old)) {
+      if (old->tombstone || old->follows_tombstone == buries) continue;
+      entry = *old;
+    }
+    entry.follows_tombstone = buries && !entry.tombstone;
+    changes.push_back({names[i], entry});
+  }
+  CAIRN_RETURN_IF_ERROR(index_.write(changes, {}, {}, false));
+  pending_.clear();
+  return absl::OkStatus();
+}
+
+absl::Status Rebuilder::finish() {
+  CAIRN_RETURN_IF_ERROR(flush());
+  for (const auto& [key, note] : notes_) {
+    const std::optional<BlockName> name = parse_index_key(key);
+    if (!name) continue;
+    CAIRN_ASSIGN_OR_RETURN(std::optional<IndexEntry> entry, index_.get(*name));
+    if (!entry || entry->tombstone || entry->facts.sequence != note.sequence) continue;
+    entry->facts.expiry = note.expiry;
+    entry->facts.pinned = note.pinned;
+    const IndexChange change{*name, entry};
+    CAIRN_RETURN_IF_ERROR(index_.write({&change, 1}, {}, {}, false));
+    ++report_.notes_applied;
+  }
+  notes_.clear();
+  return absl::OkStatus();
+}
+
+SegmentRow row_of(SegmentId id, const SegmentSummary& summary) {
+  SegmentRow row{.segment = id, .generation = std::max(summary.generation, summary.generation_max)};
+  if (summary.header_sound) row.opened_at_sequence = summary.header.opened_at_sequence;
+  if (summary.footer_sound) {
+    row.state = SegmentState::sealed;
+  } else if (summary.records > 0) {
+    row.state = SegmentState::open;  // never sealed, or its footer is lost
+  }
+  return row;
+}
+
+namespace {
+
+/// What roll_forward finds in a segment's first page.
+absl::StatusOr<std::optional<SegmentHeader>> first_page(Device& device, const std::string& path,
+                                                        SegmentId id,
+                                                        const Superblock& superblock) {
+  CAIRN_ASSIGN_OR_RETURN(const std::unique_ptr<FileWindow> file, FileWindow::open(device, path));
+  CAIRN_ASSIGN_OR_RETURN(const ByteSpan page, file->at(0, kPage));
+  const absl::StatusOr<SegmentHeader> header = parse_segment_header(page);
+  if (!header.ok() || header->store != superblock.store ||
+      header->segment != static_cast<std::uint32_t>(id)) {
+    return std::optional<SegmentHeader>();
+  }
+  return std::optional<SegmentHeader>(*header);
+}
+
+}  // namespace
+
+absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
+                                           const std::string& directory,
+                                           const Superblock& superblock) {
+  CAIRN_ASSIGN_OR_RETURN(const std::vector<SegmentRow> rows, index.segments());
+  absl::flat_hash_map<SegmentId, SegmentRow> known;
+  for (const SegmentRow& row : rows) known[row.segment] = row;
+  CAIRN_ASSIGN_OR_RETURN(const std::vector<DirectoryEntry> files,
+                         device.list(segments_path(directory)));
+  Rebuilder rebuilder(index, superblock);
+  std::vector<SegmentRow> changed;
+  for (const DirectoryEntry& file : files) {
+    const std::optional<SegmentId> id = segment_of_name(file.name);
+    if (!id) continue;
+    const std::string path = segment_path(directory, *id);
+    CAIRN_ASSIGN_OR_RETURN(const std::optional<SegmentHeader> header,
+                           first_page(device, path, *id, superblock));
+    if (!header) continue;
+    const SegmentRow row = known.contains(*id) ? known[*id] : SegmentRow{.segment = *id};
+    const bool newer = header->generation > row.generation;
+    if (!newer && row.state != SegmentState::open) continue;
+    const WalkOptions options{.store = superblock.store, .segment_bytes = superblock.segment_bytes};
+    CAIRN_ASSIGN_OR_RETURN(
+        const SegmentSummary summary,
+        walk_segment(device, path, *id, options,
+                     [&](const WalkedRecord& record) { return rebuilder.apply(record); }));
+    ++rebuilder.report().segments;
+    rebuilder.report().bytes_read += summary.bytes_read;
+    SegmentRow now = row_of(*id, summary);
+    now.live_bytes = row.live_bytes;
+    changed.push_back(now);
+  }
+  CAIRN_RETURN_IF_ERROR(rebuilder.finish());
+  CAIRN_RETURN_IF_ERROR(index.write({}, changed, {}, true));
+  return rebuilder.report();
+}
+
+}  // namespace cairn::tiers

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// rebuild.h — an index out of what the segments say.
+//
+// Records, tombstones and notes are applied in any order; by name, the highest sequence wins,
+// a tombstone beats a block of its own sequence, and of notes about one version the latest.
+// Records of another epoch than their namespace's, and of namespaces that the superblock
+// does not know, are dead. So the result does not depend on the order of the segments, and
+// applying the same records twice changes nothing.
+//
+// Two uses: repair fills an empty index from all segments; roll_forward() brings an index that
+// has lost the end of its log up to what the segments know, from those few that the lost end
+// could have been about.
+//
+// Threading:  confined. The device must have no other poller while it runs.
+// Blocking:   disk.
+// Failure:    errors of the index or of I/O end it; what was applied is sound.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "tiers/cold/index.h"
+#include "tiers/cold/segment_walk.h"
+#include "tiers/cold/superblock.h"
+#include "tiers/io/device.h"
+
+namespace cairn::tiers {
+
+/// Why records were not kept; each record is counted once.
+struct DroppedRecords {
+  std::uint64_t header = 0;   // damaged
+  std::uint64_t payload = 0;  // torn or damaged
+  std::uint64_t stale = 0;    // of an earlier use of the segment
+  std::uint64_t foreign = 0;  // of another store, segment or offset
+  std::uint64_t epoch = 0;    // cleared
+  std::uint64_t unknown_namespace = 0;
+  std::uint64_t superseded = 0;  // a higher sequence, or another copy, is kept
+  std::uint64_t erased = 0;      // by a tombstone
+};
+
+struct RebuildReport {
+  std::uint64_t segments = 0, segments_sealed = 0, segments_damaged = 0;
+  std::uint64_t records = 0;     // read, of all kinds, sound and of this generation
+  std::uint64_t kept = 0;        // block entries put and not superseded since
+  std::uint64_t kept_bytes = 0;  // their records
+  std::uint64_t tombstones_applied = 0;
+  std::uint64_t notes_applied = 0;
+  DroppedRecords dropped;
+  std::uint64_t bytes_read = 0;
+  std::uint64_t highest_sequence = 0;
+};
+
+class Rebuilder {
+ public:
+  Rebuilder(Index& index, const Superblock& superblock);
+
+  absl::Status apply(const WalkedRecord& record);
+  /// Writes what is still in memory, then the notes. Call once, last.
+  absl::Status finish();
+
+  RebuildReport& report() { return report_; }
+
+ private:
+  struct NoteOfVersion {
+    std::uint64_t sequence = 0, note_sequence = 0;
+    WallMicros expiry = 0;
+    bool pinned = false;
+  };
+  struct Pending {
+    NamespaceId namespace_id{};
+    std::string key;
+    Part part = 0;
+    IndexEntry entry;
+  };
+
+  absl::Status flush();
+  bool supersedes(const IndexEntry& candidate, const IndexEntry& existing);
+  void take_note(const RecordFields& fields);
+
+  Index& index_;
+  const std::uint64_t secret_;
+  absl::flat_hash_map<std::uint32_t, std::uint32_t> epochs_;  // by namespace id
+  absl::flat_hash_map<std::string, Pending> pending_;         // by index key
+  absl::flat_hash_map<std::string, NoteOfVersion> notes_;
+  RebuildReport report_;
+};
+
+/// What of a walked segment becomes its row in the index.
+SegmentRow row_of(SegmentId id, const SegmentSummary& summary);
+
+/// After a dirty stop whose log was torn (or is empty): applies the segments that were open
+/// when the log's last whole batch was written, or were opened since. Erased blocks whose
+/// tombstones lie there stay erased; blocks whose entries were lost come back. Reads the
+/// first page of every segment and all of those few.
+absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
+                                           const std::string& directory,
+                                           const Superblock& superblock);
+
+}  // namespace cairn::tiers

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tiers/cold/repair.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "engine/base/status.h"
+#include "engine/base/text.h"
+#include "tiers/cold/layout.h"
+#include "tiers/cold/location.h"
+#include "tiers/cold/rocksdb_index.h"
+#include "tiers/cold/state_file.h"
+#include "tiers/cold/superblock.h"
+
+namespace cairn::tiers {
+namespace {
+
+/// Numbers that were handed out and never reached a segment are skipped with these.
+constexpr std::uint64_t kSequenceMargin = 1U << 24;
+
+/// What the old index still tells, where it can be read at all.
+struct OldIndex {
+  bool readable = false;
+  IndexCounters counters;
+  std::map<SegmentId, SegmentRow> rows;
+};
+
+OldIndex read_old_index(const IndexOptions& options) {
+  OldIndex old;
+  IndexOptions reading = options;
+  reading.read_only = true;
+  reading.capacity_bytes = 0;
+  const absl::StatusOr<std::unique_ptr<Index>> index = open_rocksdb_index(reading);
+  if (!index.ok()) return old;
+  const absl::StatusOr<std::vector<SegmentRow>> rows = (*index)->segments();
+  if (!rows.ok()) return old;
+  old.readable = true;
+  old.counters = (*index)->counters();
+  for (const SegmentRow& row : *rows) old.rows[row.segment] = row;
+  return old;
+}
+
+class Repair {
+ public:
+  Repair(Device& device, const RepairOptions& options) : device_(device), options_(options) {}
+  absl::StatusOr<RepairReport> run();
+
+ private:
+  absl::Status load();
+  absl::Status rebuild(Index& index);
+  absl::Status walk(SegmentId id, Rebuilder& rebuilder);
+  absl::Status write_rows(Index& index);
+  absl::Status put_in_place();
+  absl::StatusOr<std::string> place_for_old_index();
+  IndexOptions index_options() const;
+  std::string rebuild_path() const {
+    return lost_found_path(options_.directory) + "/index.rebuild";
+  }
+
+  Device& device_;
+  const RepairOptions& options_;
+  LoadedSuperblock loaded_;
+  OldIndex old_;
+  std::vector<SegmentRow> rows_;
+  RepairReport report_;
+};
+
+absl::StatusOr<RepairReport> Repair::run() {
+  CAIRN_RETURN_IF_ERROR(load_superblock(device_, options_.directory).status());
+  absl::StatusOr<std::unique_ptr<FileLock>> lock = device_.lock_file(
+      lock_path(options_.directory), options_.dry_run ? std::string() : lock_owner());
+  // A dry run makes no file, so where LOCK is missing nobody can be kept out, and nobody is in.
+  const bool unlocked = options_.dry_run && has_code(lock.status(), ErrorCode::not_found);
+  if (!lock.ok() && !unlocked) return lock.status();
+  CAIRN_RETURN_IF_ERROR(load());
+  if (options_.dry_run) {
+    // The same work with an index that lives in memory.
+    CAIRN_ASSIGN_OR_RETURN(const std::unique_ptr<Index> index,
+                           open_memory_index(loaded_.superblock.store));
+    CAIRN_RETURN_IF_ERROR(rebuild(*index));
+    return std::move(report_);
+  }
+  CAIRN_RETURN_IF_ERROR(make_store_directories(device_, options_.directory));
+  IndexOptions fresh = index_options();
+  fresh.directory = rebuild_path();
+  fresh.create = true;
+  {
+    CAIRN_ASSIGN_OR_RETURN(const std::unique_ptr<Index> index, open_rocksdb_index(fresh));
+    CAIRN_RETURN_IF_ERROR(rebuild(*index));
+    CAIRN_RETURN_IF_ERROR(index->sync());
+  }
+  CAIRN_RETURN_IF_ERROR(put_in_place());
+  return std::move(report_);
+}
+
+absl::Status Repair::load() {
+  CAIRN_ASSIGN_OR_RETURN(loaded_, load_superblock(device_, options_.directory));
+  if (loaded_.read_only_required) {
+    return make_error(ErrorCode::format, "the store has features that this build can only read");
+  }
+  report_.superblock_healed = loaded_.needs_healing();
+  if (!options_.dry_run && loaded_.needs_healing()) {
+    CAIRN_RETURN_IF_ERROR(make_store_directories(device_, options_.directory));
+    CAIRN_RETURN_IF_ERROR(replace_superblock(device_, options_.directory, loaded_.superblock));
+  }
+  old_ = read_old_index(index_options());
+  return absl::OkStatus();
+}
+
+IndexOptions Repair::index_options() const {
+  IndexOptions index;
+  index.directory = index_path(options_.directory);
+  index.store = loaded_.superblock.store;
+  index.file_system = options_.index_file_system;
+  return index;
+}
+
+absl::Status Repair::rebuild(Index& index) {
+  CAIRN_ASSIGN_OR_RETURN(const std::vector<DirectoryEntry> files,
+                         device_.list(segments_path(options_.directory)));
+  std::vector<SegmentId> ids;
+  for (const DirectoryEntry& file : files) {
+    if (const auto id = segment_of_name(file.name)) ids.push_back(*id);
+  }
+  Rebuilder rebuilder(index, loaded_.superblock);
+  RepairProgress progress{.segments_total = ids.size()};
+  for (const SegmentId id : ids) {
+    CAIRN_RETURN_IF_ERROR(
+        with_context(walk(id, rebuilder), concat("segment ", static_cast<std::uint32_t>(id))));
+    ++progress.segments_done;
+    progress.records = rebuilder.report().records;
+    if (options_.progress) options_.progress(progress);
+  }
+  CAIRN_RETURN_IF_ERROR(rebuilder.finish());
+  report_.rebuilt = rebuilder.report();
+  CAIRN_RETURN_IF_ERROR(write_rows(index));
+  return index.reserve_sequences(report_.rebuilt.highest_sequence + kSequenceMargin).status();
+}
+
+absl::Status Repair::walk(SegmentId id, Rebuilder& rebuilder) {
+  WalkOptions walk{.store = loaded_.superblock.store,
+                   .segment_bytes = loaded_.superblock.segment_bytes,
+                   .verify_payloads = options_.verify_payloads};
+  const auto old = old_.rows.find(id);
+  if (old != old_.rows.end()) walk.generation = old->second.generation;
+  const std::string path = segment_path(options_.directory, id);
+  CAIRN_ASSIGN_OR_RETURN(const SegmentSummary summary,
+                         walk_segment(device_, path, id, walk, [&](const WalkedRecord& record) {
+                           return rebuilder.apply(record);
+                         }));
+  RebuildReport& report = rebuilder.report();
+  ++report.segments;
+  report.segments_sealed += summary.footer_sound ? 1 : 0;
+  report.segments_damaged += summary.header_sound ? 0 : 1;
+  report.dropped.header += summary.bad_headers;
+  report.dropped.stale += summary.stale;
+  report.dropped.foreign += summary.foreign;
+  report.bytes_read += summary.bytes_read;
+  SegmentRow row = row_of(id, summary);
+  if (old != old_.rows.end()) {
+    row.generation = std::max(row.generation, old->second.generation);
+    // What was known to be bad does not become good by being looked at.
+    if (row.state != SegmentState::free && old->second.generation == summary.generation &&
+        (old->second.state == SegmentState::poisoned ||
+         old->second.state == SegmentState::quarantined)) {
+      row.state = old->second.state;
+    }
+  }
+  rows_.push_back(row);
+  return absl::OkStatus();
+}
+
+/// Counts what lives in each segment, and what was kept at all, from the finished index.
+absl::Status Repair::write_rows(Index& index) {
+  std::map<SegmentId, std::uint64_t> live;
+  std::string cursor;
+  do {
+    CAIRN_RETURN_IF_ERROR(index.scan(cursor, 4096, [&](const BlockName&, const IndexEntry& entry) {
+      live[unpack_location(entry.location).segment] += entry.stored_bytes;
+      if (entry.tombstone) {
+        ++report_.rebuilt.tombstones_applied;
+      } else {
+        ++report_.rebuilt.kept;
+        report_.rebuilt.kept_bytes += entry.stored_bytes;
+      }
+    }));
+  } while (!cursor.empty());
+  for (SegmentRow& row : rows_) row.live_bytes = live[row.segment];
+  report_.counters_kept = old_.readable;
+  return index.write({}, rows_, old_.counters, true);
+}
+
+absl::StatusOr<std::string> Repair::place_for_old_index() {
+  CAIRN_ASSIGN_OR_RETURN(const std::vector<DirectoryEntry> entries,
+                         device_.list(lost_found_path(options_.directory)));
+  for (std::uint32_t number = 1;; ++number) {
+    const std::string name = concat("index.", number);
+    const bool taken = std::any_of(entries.begin(), entries.end(),
+                                   [&](const DirectoryEntry& e) { return e.name == name; });
+    if (!taken) return concat(lost_found_path(options_.directory), "/", name);
+  }
+}
+
+/// Killed before the second rename there is no index, which every opening tells, and which the
+/// next repair mends.
+absl::Status Repair::put_in_place() {
+  // The clean mark speaks of the old index; without it the next opening counts again.
+  CAIRN_RETURN_IF_ERROR(remove_state_file(device_, options_.directory, kCleanMarkName));
+  const IndexOptions current = index_options();
+  IndexOptions rebuilt = current;
+  rebuilt.directory = rebuild_path();
+  CAIRN_ASSIGN_OR_RETURN(const std::string aside, place_for_old_index());
+  CAIRN_ASSIGN_OR_RETURN(const bool moved, set_index_aside(current, aside));
+  if (moved) {
+    report_.old_index = aside;
+    CAIRN_RETURN_IF_ERROR(device_.sync_directory(lost_found_path(options_.directory)));
+  }
+  // The old name is surely gone before it is given anew.
+  CAIRN_RETURN_IF_ERROR(device_.sync_directory(options_.directory));
+  CAIRN_RETURN_IF_ERROR(move_index(rebuilt, current.directory));
+  CAIRN_RETURN_IF_ERROR(device_.sync_directory(options_.directory));
+  return device_.sync_directory(lost_found_path(options_.directory));
+}
+
+}  // namespace
+
+absl::StatusOr<RepairReport> repair_store(Device& device, const RepairOptions& options) {
+  return Repair(device, options).run();
+}
+
+}  // namespace cairn::tiers

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// repair.h — makes the index again from the segments.
+//
+// Deletes nothing: the old index goes to lost+found/. The new one is built beside (in
+// lost+found/index.rebuild), synced, and moved into place last; killed at any moment, repair
+// can be run again and comes to the same result. Segments are only read.
+//
+// What it cannot do: without either copy of the superblock a store is not repaired, because
+// which namespaces were cleared, and what their blocks mean, is written nowhere else; giving
+// out what may have been erased would be worse than a miss.
+//
+// Threading:  anywhere; takes DIR/LOCK. The device must have no other poller while it runs.
+// Blocking:   disk; reads every footer, and whole segments where there is none.
+// Failure:    `not_found` (no store), `locked`, `format`, `corruption` (no superblock), `io`.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "tiers/cold/rebuild.h"
+#include "tiers/io/device.h"
+
+namespace rocksdb {
+class FileSystem;
+}
+
+namespace cairn::tiers {
+
+struct RepairProgress {
+  std::uint64_t segments_done = 0, segments_total = 0;
+  std::uint64_t records = 0;
+};
+
+struct RepairOptions {
+  std::string directory;
+  bool dry_run = false;          // reports what would be done; changes no byte
+  bool verify_payloads = false;  // reads every byte, instead of headers where a footer is sound
+  std::shared_ptr<rocksdb::FileSystem> index_file_system;  // null: the real one
+  std::function<void(const RepairProgress&)> progress;     // called after each segment
+};
+
+struct RepairReport {
+  RebuildReport rebuilt;
+  bool superblock_healed = false;  // a bad copy was written again from the good one (or would be)
+  bool counters_kept = false;      // the old index could still be read for them
+  std::string old_index;           // where it went; empty where there was none
+};
+
+absl::StatusOr<RepairReport> repair_store(Device& device, const RepairOptions& options);
+
+}  // namespace cairn::tiers

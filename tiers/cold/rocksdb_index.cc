@@ -1,0 +1,574 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tiers/cold/rocksdb_index.h"
+
+#include <rocksdb/cache.h>
+#include <rocksdb/db.h>
+#include <rocksdb/env.h>
+#include <rocksdb/write_batch.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+#include "engine/base/check.h"
+#include "engine/base/log.h"
+#include "engine/base/mutex.h"
+#include "engine/base/status.h"
+#include "engine/base/text.h"
+#include "tiers/cold/index_codec.h"
+#include "tiers/cold/rocksdb_index_open.h"
+
+namespace cairn::tiers {
+namespace {
+
+rocksdb::Slice slice(std::string_view text) {
+  return {text.data(), text.size()};
+}
+ByteSpan bytes_of(const rocksdb::Slice& s) {
+  return as_bytes({s.data(), s.size()});
+}
+
+/// A flush, its log's successor and a little metadata must still fit when a write is accepted.
+std::uint64_t free_reserve_bytes(const IndexOptions& options) {
+  return 2 * write_buffer_bytes(options) + 512 * kKiB;
+}
+
+class RocksdbIndex final : public Index {
+ public:
+  RocksdbIndex(const IndexOptions& options, std::shared_ptr<IndexFileEvents> events,
+               IndexDatabase database)
+      : options_(options),
+        events_(std::move(events)),
+        recovery_(database.recovery),
+        database_(std::move(database)) {}
+  ~RocksdbIndex() override;
+
+  /// Reads the rows of the index's own; `fresh` writes them first.
+  absl::Status start(bool fresh, bool full);
+
+  absl::Status write(std::span<const IndexChange> changes, std::span<const SegmentRow> rows,
+                     const CounterDelta& delta, bool sync) override;
+  absl::Status sync() override;
+  absl::StatusOr<std::optional<IndexEntry>> get(const BlockName& name) override;
+  std::vector<absl::StatusOr<std::optional<IndexEntry>>> get_batch(
+      std::span<const BlockName> names) override;
+  absl::Status scan(std::string& cursor, std::size_t limit,
+                    const std::function<void(const BlockName&, const IndexEntry&)>& visit) override;
+  absl::Status erase_namespace(NamespaceId id) override;
+  absl::StatusOr<std::vector<SegmentRow>> segments() override;
+  IndexCounters counters() const override;
+  absl::StatusOr<std::uint64_t> reserve_sequences(std::uint64_t count) override;
+  std::uint64_t usage_bytes() override;
+  std::uint64_t bytes_written() const override { return events_->bytes_written.load(); }
+  std::uint64_t memory_bytes() override;
+  IndexHealth health() const override;
+  IndexRecovery recovery() const override { return recovery_; }
+
+ private:
+  /// Keeps the database from being reopened while it is read.
+  class Reading {
+   public:
+    explicit Reading(RocksdbIndex& index) : index_(index) {
+      MutexLock lock(index_.mutex_);
+      while (index_.reopening_) index_.changed_.wait(index_.mutex_);
+      ++index_.readers_;
+    }
+    ~Reading() {
+      MutexLock lock(index_.mutex_);
+      if (--index_.readers_ == 0) index_.changed_.notify_all();
+    }
+    Reading(const Reading&) = delete;
+    Reading& operator=(const Reading&) = delete;
+    /// Null where the database could not be opened again, not even for reading.
+    rocksdb::DB* database() const { return index_.database_.database.get(); }
+
+   private:
+    RocksdbIndex& index_;
+  };
+
+  /// One writer at a time, without a lock held across I/O.
+  class WriterTurn {
+   public:
+    explicit WriterTurn(RocksdbIndex& index) : index_(index) {
+      MutexLock lock(index_.mutex_);
+      while (index_.writing_) index_.changed_.wait(index_.mutex_);
+      index_.writing_ = true;
+    }
+    ~WriterTurn() {
+      MutexLock lock(index_.mutex_);
+      index_.writing_ = false;
+      index_.changed_.notify_all();
+    }
+    WriterTurn(const WriterTurn&) = delete;
+    WriterTurn& operator=(const WriterTurn&) = delete;
+
+   private:
+    RocksdbIndex& index_;
+  };
+
+  absl::Status admit(std::uint64_t bytes, bool shrinking);
+  absl::Status check_room(std::uint64_t bytes, bool shrinking);
+  bool has_background_error();
+  std::optional<std::uint64_t> free_bytes() const;
+  absl::Status commit(rocksdb::WriteBatch& batch, bool sync);
+  absl::Status reopen();
+  absl::Status refuse_full(std::string_view why);
+  absl::Status note_failure(const rocksdb::Status& status, std::string_view what);
+  absl::StatusOr<std::optional<std::string>> own_row(char letter);
+  std::uint64_t measure_usage() const;
+
+  const IndexOptions options_;
+  const std::shared_ptr<IndexFileEvents> events_;
+  const IndexRecovery recovery_;
+
+  mutable Mutex mutex_{LockRank::index};
+  CondVar changed_;
+  int readers_ CAIRN_GUARDED_BY(mutex_) = 0;
+  bool reopening_ CAIRN_GUARDED_BY(mutex_) = false;
+  bool writing_ CAIRN_GUARDED_BY(mutex_) = false;
+  IndexHealth health_ CAIRN_GUARDED_BY(mutex_);
+  IndexCounters counters_ CAIRN_GUARDED_BY(mutex_);
+
+  IndexDatabase database_;              // replaced by reopen() alone, when nobody reads
+  bool broken_ = false;                 // belongs to the writer's turn: RocksDB refuses writes
+  std::uint64_t sequence_ceiling_ = 1;  // belongs to the writer's turn
+
+  std::atomic<std::uint64_t> usage_{0};
+  std::atomic<std::uint64_t> usage_at_bytes_{0};
+  std::atomic<std::uint64_t> usage_at_files_{~std::uint64_t{0}};
+};
+
+RocksdbIndex::~RocksdbIndex() {
+  if (database_.database == nullptr || options_.read_only) return;
+  const bool sound = !broken_ && !events_->log_sync_failed.load();
+  if (sound && check_room(0, false).ok()) {
+    // An orderly end leaves nothing in the log: everything lies under checksums that a damaged
+    // log does not have at its end. Best effort; the log says the same.
+    rocksdb::FlushOptions flush;
+    flush.allow_write_stall = true;  // nobody writes any more, so there is none to spare
+    database_.database->Flush(flush).PermitUncheckedError();
+  }
+  database_.database->Close().PermitUncheckedError();
+}
+
+absl::Status RocksdbIndex::start(bool fresh, bool full) {
+  broken_ = full;
+  if (full) {
+    MutexLock lock(mutex_);
+    health_.full = true;
+    health_.reason = "the disk is full";
+  }
+  if (fresh) {
+    rocksdb::WriteBatch batch;
+    std::string ceiling;
+    append_le(ceiling, sequence_ceiling_);
+    batch.Put(slice(index_own_key('b')), slice(encode_binding(options_.store)));
+    batch.Put(slice(index_own_key('q')), slice(ceiling));
+    return commit(batch, true);
+  }
+  CAIRN_ASSIGN_OR_RETURN(const std::optional<std::string> binding, own_row('b'));
+  CAIRN_ASSIGN_OR_RETURN(const std::optional<std::string> ceiling, own_row('q'));
+  CAIRN_ASSIGN_OR_RETURN(const std::optional<std::string> counters, own_row('c'));
+  if (!binding || !ceiling || ceiling->size() != 8) {
+    return index_damaged(options_.directory, "it was never finished");
+  }
+  CAIRN_ASSIGN_OR_RETURN(const StoreUuid store, parse_binding(as_bytes(*binding)));
+  if (store != options_.store) return index_damaged(options_.directory, "it is another store's");
+  sequence_ceiling_ = load_le<std::uint64_t>(as_bytes(*ceiling));
+  if (counters) {
+    CAIRN_ASSIGN_OR_RETURN(const IndexCounters parsed, parse_counters(as_bytes(*counters)));
+    MutexLock lock(mutex_);
+    counters_ = parsed;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RocksdbIndex::write(std::span<const IndexChange> changes,
+                                 std::span<const SegmentRow> rows, const CounterDelta& delta,
+                                 bool sync) {
+  rocksdb::WriteBatch batch;
+  bool shrinking = true;
+  for (const IndexChange& change : changes) {
+    CAIRN_CHECK(is_valid_key(change.name.key));
+    const std::string key = index_key(change.name);
+    if (change.put) {
+      batch.Put(slice(key), slice(encode_index_entry(*change.put)));
+      shrinking = shrinking && change.put->tombstone;
+    } else {
+      batch.Delete(slice(key));
+    }
+  }
+  for (const SegmentRow& row : rows) {
+    batch.Put(slice(index_segment_key(row.segment)), slice(encode_segment_row(row)));
+  }
+  WriterTurn turn(*this);
+  IndexCounters sum = counters();
+  sum += delta;
+  if (delta != CounterDelta{}) batch.Put(slice(index_own_key('c')), slice(encode_counters(sum)));
+  CAIRN_RETURN_IF_ERROR(admit(batch.GetDataSize(), shrinking));
+  CAIRN_RETURN_IF_ERROR(commit(batch, sync));
+  MutexLock lock(mutex_);
+  counters_ = sum;
+  return absl::OkStatus();
+}
+
+absl::Status RocksdbIndex::sync() {
+  WriterTurn turn(*this);
+  if (broken_) CAIRN_RETURN_IF_ERROR(admit(0, true));
+  const rocksdb::Status status = database_.database->SyncWAL();
+  return status.ok() ? absl::OkStatus() : note_failure(status, "sync the index");
+}
+
+absl::Status RocksdbIndex::erase_namespace(NamespaceId id) {
+  const auto number = static_cast<std::uint32_t>(id);
+  CAIRN_CHECK(number != kIndexOwnNamespace);
+  rocksdb::WriteBatch batch;
+  batch.DeleteRange(slice(index_namespace_begin(number)), slice(index_namespace_begin(number + 1)));
+  WriterTurn turn(*this);
+  CAIRN_RETURN_IF_ERROR(admit(batch.GetDataSize(), true));
+  return commit(batch, true);
+}
+
+absl::StatusOr<std::uint64_t> RocksdbIndex::reserve_sequences(std::uint64_t count) {
+  WriterTurn turn(*this);
+  const std::uint64_t first = sequence_ceiling_;
+  std::string ceiling;
+  append_le(ceiling, first + count);
+  rocksdb::WriteBatch batch;
+  batch.Put(slice(index_own_key('q')), slice(ceiling));
+  CAIRN_RETURN_IF_ERROR(admit(batch.GetDataSize(), true));
+  CAIRN_RETURN_IF_ERROR(commit(batch, true));
+  sequence_ceiling_ = first + count;
+  return first;
+}
+
+absl::Status RocksdbIndex::admit(std::uint64_t bytes, bool shrinking) {
+  if (options_.read_only) {
+    return make_error(ErrorCode::read_only, "the store was opened for reading");
+  }
+  if (events_->log_sync_failed.load()) {
+    return make_error(ErrorCode::degraded, "a sync of the index failed; it takes no more writes");
+  }
+  CAIRN_RETURN_IF_ERROR(check_room(bytes, shrinking));
+  return broken_ || has_background_error() ? reopen() : absl::OkStatus();
+}
+
+/// A flush or compaction that failed on its own has switched writing off already; found out here,
+/// it costs no write.
+bool RocksdbIndex::has_background_error() {
+  std::uint64_t errors = 0;
+  return database_.database->GetIntProperty(rocksdb::DB::Properties::kBackgroundErrors, &errors) &&
+         errors > 0;
+}
+
+absl::Status RocksdbIndex::check_room(std::uint64_t bytes, bool shrinking) {
+  const std::uint64_t buffer = write_buffer_bytes(options_);
+  if (options_.capacity_bytes != 0) {
+    // What frees entries may use what is kept for it: otherwise a full index could never shrink.
+    const std::uint64_t kept = shrinking ? buffer : 4 * buffer;
+    if (usage_bytes() + bytes + kept > options_.capacity_bytes) {
+      return refuse_full("the index's share of the disk is full");
+    }
+  }
+  const std::optional<std::uint64_t> free = free_bytes();
+  const std::uint64_t reserve = free_reserve_bytes(options_) + bytes;
+  if (!free || *free >= reserve) return absl::OkStatus();
+  // Nearly full. The log's room is allocated already, so removals can go on as long as they
+  // neither leave it nor fill the memtable, whose flush would need more.
+  std::uint64_t memtable = buffer;
+  if (shrinking && !broken_ && database_.database != nullptr) {
+    database_.database->GetIntProperty(rocksdb::DB::Properties::kCurSizeActiveMemTable, &memtable);
+    const bool fits = bytes + 64 * kKiB < events_->log_room_bytes.load();
+    if (fits && memtable + bytes < buffer * 3 / 4) return absl::OkStatus();
+  }
+  return refuse_full("the disk is full");
+}
+
+absl::Status RocksdbIndex::refuse_full(std::string_view why) {
+  MutexLock lock(mutex_);
+  health_.full = true;
+  health_.reason = std::string(why);
+  return make_error(ErrorCode::no_space, why);
+}
+
+std::optional<std::uint64_t> RocksdbIndex::free_bytes() const {
+  std::uint64_t free = 0;
+  const rocksdb::IOStatus status = index_base_files(options_)->GetFreeSpace(
+      options_.directory, rocksdb::IOOptions(), &free, nullptr);
+  if (!status.ok()) return std::nullopt;
+  return free;
+}
+
+absl::Status RocksdbIndex::commit(rocksdb::WriteBatch& batch, bool sync) {
+  rocksdb::WriteOptions options;
+  options.sync = sync;
+  const rocksdb::Status status = database_.database->Write(options, &batch);
+  if (!status.ok()) return note_failure(status, "write to the index");
+  MutexLock lock(mutex_);
+  if (health_.full) {
+    health_.full = false;
+    health_.reason.clear();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RocksdbIndex::note_failure(const rocksdb::Status& status, std::string_view what) {
+  broken_ = true;
+  const bool full = events_->no_space.exchange(false) ||
+                    status.subcode() == rocksdb::Status::SubCode::kSpaceLimit;
+  const absl::Status translated = from_rocksdb(status, what);
+  const std::string text(message_of(translated));
+  MutexLock lock(mutex_);
+  health_.full = full;
+  health_.failed = events_->log_sync_failed.load();
+  health_.reason = text;
+  return full ? make_error(ErrorCode::no_space, text) : translated;
+}
+
+/// After an error RocksDB takes no writes until it is opened again. What it acknowledged is in
+/// its log, handed to the kernel, and is read back from there.
+absl::Status RocksdbIndex::reopen() {
+  {
+    MutexLock lock(mutex_);
+    reopening_ = true;
+    while (readers_ > 0) changed_.wait(mutex_);
+  }
+  if (database_.database != nullptr) database_.database->Close().PermitUncheckedError();
+  database_.database.reset();  // before what it stands on
+  database_ = IndexDatabase{};
+  events_->no_space.store(false);
+  absl::StatusOr<IndexDatabase> opened = open_index_database(options_, IndexAccess::write, events_);
+  broken_ = !opened.ok();
+  const absl::Status failure = opened.status();
+  if (!opened.ok()) opened = open_index_database(options_, IndexAccess::read, events_);
+  if (opened.ok()) database_ = std::move(*opened);
+  MutexLock lock(mutex_);
+  reopening_ = false;
+  changed_.notify_all();
+  if (broken_) {
+    health_.reason = std::string(message_of(failure));
+    return failure;
+  }
+  ++health_.reopened;
+  health_.full = false;
+  health_.reason.clear();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<std::string>> RocksdbIndex::own_row(char letter) {
+  std::string value;
+  const rocksdb::Status status =
+      database_.database->Get(rocksdb::ReadOptions(), slice(index_own_key(letter)), &value);
+  if (status.IsNotFound()) return std::optional<std::string>();
+  if (!status.ok()) return from_rocksdb(status, "read the index");
+  return std::optional<std::string>(std::move(value));
+}
+
+absl::Status not_open() {
+  return make_error(ErrorCode::io, "the index could not be opened again after an error");
+}
+
+absl::StatusOr<std::optional<IndexEntry>> entry_of(const rocksdb::Status& status,
+                                                   const rocksdb::Slice& value) {
+  if (status.IsNotFound()) return std::optional<IndexEntry>();
+  if (!status.ok()) return from_rocksdb(status, "read the index");
+  CAIRN_ASSIGN_OR_RETURN(IndexEntry entry, parse_index_entry(bytes_of(value)));
+  return std::optional<IndexEntry>(entry);
+}
+
+absl::StatusOr<std::optional<IndexEntry>> RocksdbIndex::get(const BlockName& name) {
+  Reading reading(*this);
+  if (reading.database() == nullptr) return not_open();
+  rocksdb::PinnableSlice value;
+  const rocksdb::Status status =
+      reading.database()->Get(rocksdb::ReadOptions(), reading.database()->DefaultColumnFamily(),
+                              slice(index_key(name)), &value);
+  return entry_of(status, value);
+}
+
+std::vector<absl::StatusOr<std::optional<IndexEntry>>> RocksdbIndex::get_batch(
+    std::span<const BlockName> names) {
+  std::vector<std::string> keys;
+  keys.reserve(names.size());
+  for (const BlockName& name : names) keys.push_back(index_key(name));
+  std::vector<rocksdb::Slice> slices;
+  slices.reserve(keys.size());
+  for (const std::string& key : keys) slices.push_back(slice(key));
+  std::vector<absl::StatusOr<std::optional<IndexEntry>>> out;
+  out.reserve(names.size());
+  Reading reading(*this);
+  if (reading.database() == nullptr) {
+    out.assign(names.size(), not_open());
+    return out;
+  }
+  std::vector<std::string> values;
+  const std::vector<rocksdb::Status> statuses =
+      reading.database()->MultiGet(rocksdb::ReadOptions(), slices, &values);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    out.push_back(entry_of(statuses[i], slice(values[i])));
+  }
+  return out;
+}
+
+absl::Status RocksdbIndex::scan(
+    std::string& cursor, std::size_t limit,
+    const std::function<void(const BlockName&, const IndexEntry&)>& visit) {
+  Reading reading(*this);
+  if (reading.database() == nullptr) return not_open();
+  const std::string end = index_namespace_begin(kIndexOwnNamespace);
+  const rocksdb::Slice bound = slice(end);
+  rocksdb::ReadOptions options;
+  options.iterate_upper_bound = &bound;
+  options.fill_cache = false;
+  const std::unique_ptr<rocksdb::Iterator> at(reading.database()->NewIterator(options));
+  at->Seek(slice(cursor));
+  if (!cursor.empty() && at->Valid() && at->key() == slice(cursor)) at->Next();
+  for (std::size_t visited = 0; at->Valid() && visited < limit; ++visited, at->Next()) {
+    const std::optional<BlockName> name = parse_index_key({at->key().data(), at->key().size()});
+    if (!name) return make_error(ErrorCode::corruption, "index: a key that names no block");
+    CAIRN_ASSIGN_OR_RETURN(const IndexEntry entry, parse_index_entry(bytes_of(at->value())));
+    cursor.assign(at->key().data(), at->key().size());
+    visit(*name, entry);
+  }
+#if !defined(CAIRN_PLANTED_RECOVERY_STOPS_SILENTLY)
+  // An iterator that met a damaged block is "not valid" just like one at the end.
+  if (!at->status().ok()) return from_rocksdb(at->status(), "scan the index");
+#endif
+  if (!at->Valid()) cursor.clear();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<SegmentRow>> RocksdbIndex::segments() {
+  Reading reading(*this);
+  if (reading.database() == nullptr) return not_open();
+  const std::string begin = index_own_key('s');
+  const std::string end = index_own_key('t');
+  const rocksdb::Slice bound = slice(end);
+  rocksdb::ReadOptions options;
+  options.iterate_upper_bound = &bound;
+  std::vector<SegmentRow> rows;
+  const std::unique_ptr<rocksdb::Iterator> at(reading.database()->NewIterator(options));
+  for (at->Seek(slice(begin)); at->Valid(); at->Next()) {
+    CAIRN_ASSIGN_OR_RETURN(
+        const SegmentRow row,
+        parse_segment_row({at->key().data(), at->key().size()}, bytes_of(at->value())));
+    rows.push_back(row);
+  }
+  CAIRN_RETURN_IF_ERROR(from_rocksdb(at->status(), "read the index's segment rows"));
+  return rows;
+}
+
+IndexCounters RocksdbIndex::counters() const {
+  MutexLock lock(mutex_);
+  return counters_;
+}
+
+IndexHealth RocksdbIndex::health() const {
+  MutexLock lock(mutex_);
+  return health_;
+}
+
+/// Listing and stat of a handful of files; done again only when files came and went or a
+/// quarter of a memtable was written.
+std::uint64_t RocksdbIndex::usage_bytes() {
+  const std::uint64_t files = events_->files_changed.load();
+  const std::uint64_t written = events_->bytes_written.load();
+  const std::uint64_t stale = written - usage_at_bytes_.load();
+  if (files != usage_at_files_.load() || stale >= write_buffer_bytes(options_) / 4) {
+    usage_at_files_.store(files);
+    usage_at_bytes_.store(written);
+    usage_.store(measure_usage());
+  }
+  return usage_.load();
+}
+
+std::uint64_t RocksdbIndex::measure_usage() const {
+  const std::shared_ptr<rocksdb::FileSystem> files = index_base_files(options_);
+  std::vector<std::string> names;
+  const rocksdb::IOOptions io;
+  if (!files->GetChildren(options_.directory, io, &names, nullptr).ok()) return usage_.load();
+  std::uint64_t total = kPage;  // the directory's own
+  for (const std::string& name : names) {
+    if (name == "." || name == "..") continue;
+    const std::string path = concat(options_.directory, "/", name);
+    struct stat info {};
+    std::uint64_t bytes = 0;
+    if (stat(path.c_str(), &info) == 0) {
+      total += static_cast<std::uint64_t>(info.st_blocks) * 512;
+    } else if (files->GetFileSize(path, io, &bytes, nullptr).ok()) {  // files of a simulation
+      total += round_up(bytes, kPage);
+    }
+  }
+  return total;
+}
+
+std::uint64_t RocksdbIndex::memory_bytes() {
+  Reading reading(*this);
+  if (reading.database() == nullptr) return 0;
+  std::uint64_t total = database_.cache->GetUsage();
+  for (const std::string& property : {rocksdb::DB::Properties::kCurSizeAllMemTables,
+                                      rocksdb::DB::Properties::kEstimateTableReadersMem}) {
+    std::uint64_t bytes = 0;
+    if (reading.database()->GetIntProperty(property, &bytes)) total += bytes;
+  }
+  return total;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Index>> open_rocksdb_index(const IndexOptions& options) {
+  const auto events = std::make_shared<IndexFileEvents>();
+  const IndexAccess access = options.read_only ? IndexAccess::read
+                             : options.create  ? IndexAccess::create
+                                               : IndexAccess::write;
+  absl::StatusOr<IndexDatabase> database = open_index_database(options, access, events);
+  const bool full = has_code(database.status(), ErrorCode::no_space);
+  if (full && access == IndexAccess::write) {
+    // Reads go on: it opens for writing with the first write that finds room.
+    database = open_index_database(options, IndexAccess::read, events);
+  }
+  if (!database.ok()) return database.status();
+  if (database->recovery.log_torn) {
+    log_line(LogLevel::warning, "index: the end of the log was torn and dropped");
+  }
+  auto index = std::make_unique<RocksdbIndex>(options, events, std::move(*database));
+  CAIRN_RETURN_IF_ERROR(index->start(access == IndexAccess::create, full));
+  return index;
+}
+
+absl::Status move_index(const IndexOptions& options, const std::string& to) {
+  const std::shared_ptr<rocksdb::FileSystem> files = index_base_files(options);
+  return from_rocksdb(files->RenameFile(options.directory, to, rocksdb::IOOptions(), nullptr),
+                      concat("move ", options.directory, " to ", to));
+}
+
+absl::StatusOr<bool> set_index_aside(const IndexOptions& options, const std::string& to) {
+  const std::shared_ptr<rocksdb::FileSystem> files = index_base_files(options);
+  const rocksdb::IOOptions io;
+  std::vector<std::string> names;
+  const rocksdb::IOStatus listed = files->GetChildren(options.directory, io, &names, nullptr);
+  if (listed.IsNotFound() || listed.IsPathNotFound()) return false;
+  if (!listed.ok()) return from_rocksdb(listed, concat("list ", options.directory));
+  const bool any = std::any_of(names.begin(), names.end(),
+                               [](const std::string& name) { return name != "." && name != ".."; });
+  if (any) {
+    CAIRN_RETURN_IF_ERROR(move_index(options, to));
+    return true;
+  }
+  CAIRN_RETURN_IF_ERROR(from_rocksdb(files->DeleteDir(options.directory, io, nullptr),
+                                     concat("remove ", options.directory)));
+  return false;
+}
+
+absl::StatusOr<std::unique_ptr<Index>> open_memory_index(const StoreUuid& store) {
+  const std::unique_ptr<rocksdb::Env> env(rocksdb::NewMemEnv(rocksdb::Env::Default()));
+  IndexOptions options;
+  options.directory = "/index";
+  options.store = store;
+  options.create = true;
+  options.file_system = env->GetFileSystem();
+  return open_rocksdb_index(options);
+}
+
+}  // namespace cairn::tiers

@@ -1,0 +1,449 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tiers/cold/segment_log.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "engine/base/check.h"
+#include "engine/base/text.h"
+
+namespace cairn::tiers {
+namespace {
+
+std::uint32_t number(const Segment& segment) {
+  return static_cast<std::uint32_t>(segment.id);
+}
+bool is_large(const Append& append) {
+  return append.payload.size() >= kLargePayload;
+}
+bool is_page_aligned(const void* address) {
+  return reinterpret_cast<std::uintptr_t>(address) % kIoAlignment == 0;
+}
+
+}  // namespace
+
+/// One write: records side by side, from `offset` on, whole pages.
+struct SegmentLog::Extent {
+  Segment* segment = nullptr;
+  std::vector<Append*> records;
+  std::vector<std::string> headers;  // their copies for the footer
+};
+
+SegmentLog::SegmentLog(ColdCore& core, SegmentTable& table, IoQueue& queue, BufferPool& pool,
+                       SegmentOpener& opener, SegmentSync& sync, Hooks hooks)
+    : core_(core),
+      table_(table),
+      queue_(queue),
+      pool_(pool),
+      opener_(opener),
+      sync_(sync),
+      hooks_(std::move(hooks)) {
+  writer(Stream::cleaner).stream = Stream::cleaner;
+}
+
+SegmentLog::~SegmentLog() {
+  CAIRN_CHECK(queued() == 0);
+}
+
+void SegmentLog::append(Stream stream, std::span<Append* const> batch) {
+  for (Append* append : batch) {
+    Writer* target = &writer(stream);
+    if (append->is_urgent && target->open == nullptr && !target->opening &&
+        stream == Stream::user) {
+      // Removing must work when everything is full: the cleaner's segment is never users'.
+      if (table_.free_segments() <= kReservedSegments) target = &writer(Stream::cleaner);
+    }
+    target->queue.push_back(append);
+  }
+  for (Writer& each : writers_) pump(each);
+}
+
+void SegmentLog::flush() {
+  for (Writer& each : writers_) {
+    pump(each);
+    flush_gathered(each);
+  }
+}
+
+void SegmentLog::retry() {
+  for (Writer& each : writers_) pump(each);
+}
+
+bool SegmentLog::is_starved() const {
+  for (const Writer& each : writers_) {
+    if (!each.queue.empty() && each.open == nullptr && !each.opening) return true;
+  }
+  return false;
+}
+
+std::size_t SegmentLog::queued() const {
+  std::size_t count = 0;
+  for (const Writer& each : writers_) count += each.queue.size() + each.gathered.size();
+  return count;
+}
+
+void SegmentLog::pump(Writer& w) {
+  while (!w.queue.empty()) {
+    if (core_.writes.is_off()) {
+      fail_queue(w, core_.writes.status());
+      return;
+    }
+    if (w.open == nullptr) {
+      open_segment(w);
+      if (w.open == nullptr) return;
+      continue;
+    }
+    Append& front = *w.queue.front();
+    if (is_large(front)) {
+      pump_large(w);
+    } else if (gather(w, front)) {
+      w.queue.pop_front();
+      if (w.gathered_bytes >= core_.options.gather_bytes) flush_gathered(w);
+    } else {
+      close_open(w);
+    }
+  }
+  if (!w.gathered.empty()) arm_gather_timer(w);
+}
+
+/// One extent of consecutive large records, or the end of the segment.
+void SegmentLog::pump_large(Writer& w) {
+  std::vector<Append*> run;
+  std::uint64_t bytes = 0, headers = 0;
+  while (!w.queue.empty() && is_large(*w.queue.front())) {
+    Append& next = *w.queue.front();
+    const RecordLayout layout =
+        lay_out_record(next.fields.key.size(), next.fields.plain_length, next.fields.chunk_bytes);
+    if (!run.empty() && bytes + layout.total_bytes > kExtentBytesMax) break;
+    if (!fits(w, bytes + layout.total_bytes, headers + layout.header_length)) break;
+    bytes += layout.total_bytes;
+    headers += layout.header_length;
+    run.push_back(&next);
+    w.queue.pop_front();
+  }
+  if (run.empty()) {
+    close_open(w);
+  } else {
+    write_extent(*w.open, run);
+  }
+}
+
+/// What is gathered goes behind everything placed so far, so its room is kept.
+bool SegmentLog::fits(const Writer& w, std::uint64_t bytes, std::uint64_t headers) const {
+  const Segment& segment = *w.open;
+  const std::uint64_t end =
+      segment.data_end + round_up(w.gathered_bytes, kPage) + round_up(bytes, kPage);
+  return end + footer_bytes(segment.headers_planned + w.gathered_headers + headers) <=
+         core_.segment_bytes;
+}
+
+bool SegmentLog::gather(Writer& w, Append& append) {
+  const RecordLayout layout = lay_out_record(append.fields.key.size(), append.fields.plain_length,
+                                             append.fields.chunk_bytes);
+  if (w.gathered_bytes + layout.total_bytes > kExtentBytesMax) flush_gathered(w);
+  // Its bytes may share the last page of the gathered ones; rounding each up is on the safe side.
+  if (!fits(w, layout.total_bytes, layout.header_length)) return false;
+  w.gathered.push_back(&append);
+  w.gathered_bytes += layout.total_bytes;
+  w.gathered_headers += layout.header_length;
+  return true;
+}
+
+void SegmentLog::arm_gather_timer(Writer& w) {
+  if (w.gather_armed) return;  // with the first of them
+  w.gather_armed = true;
+  const std::uint64_t round = w.gather_round;
+  core_.io_loop.run_at(core_.clock.now() + core_.options.gather_time,
+                       [this, &w, round, alive = core_.alive] {
+                         if (!*alive || w.gather_round != round) return;
+                         flush_gathered(w);
+                       });
+}
+
+void SegmentLog::flush_gathered(Writer& w) {
+  if (w.gathered.empty()) return;
+  CAIRN_CHECK(w.open != nullptr);
+  ++w.gather_round;
+  w.gather_armed = false;
+  w.gathered_bytes = w.gathered_headers = 0;
+  std::vector<Append*> records;
+  records.swap(w.gathered);
+  write_extent(*w.open, records);
+}
+
+void SegmentLog::open_segment(Writer& w) {
+  if (w.opening) return;
+  Segment* segment = table_.take(w.stream);
+  if (segment == nullptr) {
+    if (!hooks_.starved(w.stream)) {
+      fail_queue(
+          w, make_error(ErrorCode::no_space, "no segment is free and cleaning would win nothing"));
+    }
+    return;
+  }
+  w.opening = true;
+  // Sequences are given out before they are written, so a user's segment may hold records
+  // older than its opening; append() lowers this as they come.
+  std::uint64_t sequence = core_.next_sequence.load();
+  if (w.stream == Stream::cleaner) sequence = std::min(sequence, cleaner_floor_);
+  opener_.open(*segment, sequence, [this, &w, segment](const absl::Status& status) {
+    w.opening = false;
+    if (!status.ok()) {
+      fail_queue(w, status);
+      return;
+    }
+    w.open = segment;
+    hooks_.row(table_.row(*segment));
+    pump(w);
+  });
+}
+
+void SegmentLog::fail_queue(Writer& w, const absl::Status& status) {
+  std::deque<Append*> failed;
+  failed.swap(w.queue);
+  for (Append* append : failed) finish(*append, status);
+}
+
+void SegmentLog::write_extent(Segment& segment, std::span<Append* const> records) {
+  auto extent = std::make_shared<Extent>();
+  extent->segment = &segment;
+  auto transfer = std::make_unique<Transfer>();
+  transfer->kind = IoKind::write;
+  transfer->file = segment.file;
+  transfer->offset = segment.data_end;
+
+  const bool large = is_large(*records.front());
+  std::uint64_t bytes = 0;
+  for (const Append* record : records) {
+    bytes += lay_out_record(record->fields.key.size(), record->fields.plain_length,
+                            record->fields.chunk_bytes)
+                 .total_bytes;
+  }
+  bytes = round_up(bytes, kPage);
+  MutableByteSpan shared;  // small records share one buffer
+  if (!large) {
+    transfer->buffers.push_back(pool_.take(bytes));
+    shared = transfer->buffers.back().span();
+    transfer->add(shared);
+  }
+  std::uint64_t at = 0;
+  for (Append* record : records) {
+    const RecordLayout layout = lay_out_record(
+        record->fields.key.size(), record->fields.plain_length, record->fields.chunk_bytes);
+    RecordFields& fields = record->fields;
+    fields.store = core_.store;
+    fields.segment = segment.id;
+    fields.generation = segment.generation;
+    fields.offset = segment.data_end + at;
+    fields.payload_length = fields.plain_length;
+    fields.payload_offset = layout.payload_offset;
+    fields.header_length = layout.header_length;
+    record->place = {
+        .segment = segment.id, .offset = fields.offset, .record_bytes = layout.total_bytes};
+    MutableByteSpan header;
+    if (large) {
+      const bool direct = is_page_aligned(record->payload.data());
+      const std::uint64_t whole = direct ? record->payload.size() / kPage * kPage : 0;
+      transfer->buffers.push_back(pool_.take(layout.payload_offset));
+      header = transfer->buffers.back().span();
+      transfer->add(header);
+      if (whole > 0) {
+        // The device only reads from it: iovec has no const.
+        transfer->parts.push_back({const_cast<std::byte*>(record->payload.data()), whole});
+      }
+      const std::uint64_t rest = record->payload.size() - whole;
+      if (rest > 0) {
+        transfer->buffers.push_back(pool_.take(rest));
+        const MutableByteSpan tail = transfer->buffers.back().span();
+        std::memcpy(tail.data(), record->payload.data() + whole, rest);
+        std::memset(tail.data() + rest, 0, tail.size() - rest);
+        transfer->add(tail);
+      }
+    } else {
+      header = shared.subspan(at, layout.payload_offset);
+      if (!record->payload.empty()) {
+        std::memcpy(shared.data() + at + layout.payload_offset, record->payload.data(),
+                    record->payload.size());
+      }
+      const std::uint64_t end = at + layout.payload_offset + record->payload.size();
+      std::memset(shared.data() + end, 0, at + layout.total_bytes - end);
+    }
+    encode_record_header(fields, header);
+    extent->headers.emplace_back(as_text(ByteSpan(header).first(layout.header_length)));
+    extent->records.push_back(record);
+    segment.headers_planned += layout.header_length;
+    if (segment.stream == Stream::user) {
+      segment.opened_at_sequence = std::min(segment.opened_at_sequence, fields.sequence);
+    }
+    table_.pending(segment, layout.total_bytes);
+    if (record->placed != nullptr) record->placed();
+    at += layout.total_bytes;
+  }
+  if (!large) std::memset(shared.data() + at, 0, shared.size() - at);
+  CAIRN_CHECK(transfer->offset % kPage == 0);
+  segment.data_end += bytes;
+  CAIRN_CHECK(segment.data_end + footer_bytes(segment.headers_planned) <= core_.segment_bytes);
+  ++segment.writes_in_flight;
+  table_.touch(segment);
+  transfer->finished = [this, extent](Transfer& done) { extent_written(*extent, done); };
+  const Lane lane = segment.stream == Stream::cleaner ? Lane::background : Lane::foreground;
+#if defined(CAIRN_PLANTED_PUBLISHED_EARLY)
+  for (Append* record : extent->records) finish(*record, absl::OkStatus());
+  extent->records.clear();
+#endif
+  queue_.submit(std::move(transfer), lane);
+}
+
+void SegmentLog::extent_written(Extent& extent, Transfer& transfer) {
+  Segment& segment = *extent.segment;
+  --segment.writes_in_flight;
+  add(core_.counts.media_bytes_written, transfer.transferred);
+  absl::Status status;
+#if defined(CAIRN_PLANTED_SHORT_WRITE_AS_FULL)
+  const bool whole = transfer.error == 0;
+#else
+  const bool whole = transfer.is_whole();
+#endif
+  if (!whole) {
+    if (transfer.error == 0) add(core_.counts.short_transfers);
+    add(core_.counts.write_errors);
+    status = transfer.error != 0
+                 ? from_errno(transfer.error, concat("write to segment ", number(segment)))
+                 : make_error(ErrorCode::io,
+                              concat("short write to segment ", number(segment), ": ",
+                                     transfer.transferred, " of ", transfer.requested(), " bytes"));
+    core_.writes.write_failed(status);
+  } else if (segment.poisoned) {
+    status = make_error(ErrorCode::io,
+                        concat("segment ", number(segment), " was poisoned by a failed sync"));
+  } else {
+    core_.writes.write_succeeded();
+    segment.unsynced = true;
+    std::uint64_t offset = 0;
+    for (std::size_t i = 0; i < extent.records.size(); ++i) {
+      offset = extent.records[i]->fields.offset;
+      segment.headers.emplace_back(offset, std::move(extent.headers[i]));
+    }
+  }
+  std::vector<Append*> waiting;
+  for (Append* record : extent.records) {
+    if (status.ok() && record->sync_wanted) {
+      waiting.push_back(record);
+    } else {
+      if (!status.ok()) table_.settled(segment.id, record->place.record_bytes);
+      finish(*record, status);
+    }
+  }
+  seal_if_quiet(segment);
+  if (waiting.empty()) return;
+  sync_.sync(segment, [this, &segment, waiting = std::move(waiting)](const absl::Status& synced) {
+    for (Append* record : waiting) {
+      if (!synced.ok()) table_.settled(segment.id, record->place.record_bytes);
+      finish(*record, synced);
+    }
+  });
+}
+
+void SegmentLog::finish(Append& append, absl::Status status) {
+  append.status = std::move(status);
+  auto done = std::move(append.done);  // the append may be gone before done returns
+  done(append);
+}
+
+void SegmentLog::close_open(Writer& w) {
+  flush_gathered(w);
+  Segment& segment = *w.open;
+  w.open = nullptr;
+  ++closing_;
+  table_.close(segment);
+  seal_if_quiet(segment);
+}
+
+void SegmentLog::seal_if_quiet(Segment& segment) {
+  if (segment.phase != SegmentPhase::closing || segment.writes_in_flight > 0) return;
+  if (segment.has_footer) return;  // being written
+  write_footer(segment);
+}
+
+void SegmentLog::write_footer(Segment& segment) {
+  if (segment.poisoned || core_.writes.is_off()) {
+    footer_done(segment, false);
+    return;
+  }
+  std::sort(segment.headers.begin(), segment.headers.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::string headers;
+  for (const auto& [offset, bytes] : segment.headers) headers += bytes;
+  const std::uint64_t bytes = footer_bytes(headers.size());
+  auto transfer = std::make_unique<Transfer>();
+  transfer->kind = IoKind::write;
+  transfer->file = segment.file;
+  transfer->offset = core_.segment_bytes - bytes;
+  transfer->buffers.push_back(pool_.take(bytes));
+  transfer->add(transfer->buffers[0].span());
+  SegmentFooter footer;
+  footer.store = core_.store;
+  footer.segment = number(segment);
+  footer.generation = segment.generation;
+  footer.record_count = static_cast<std::uint32_t>(segment.headers.size());
+  encode_footer(footer, as_bytes(headers), transfer->offset, transfer->buffers[0].span());
+  ++segment.writes_in_flight;
+  segment.has_footer = true;
+  transfer->finished = [this, &segment](Transfer& done) {
+    --segment.writes_in_flight;
+    add(core_.counts.media_bytes_written, done.transferred);
+    if (!done.is_whole()) add(core_.counts.write_errors);
+    if (done.transferred > 0) segment.unsynced = !segment.poisoned;
+    footer_done(segment, done.is_whole());
+  };
+  queue_.submit(std::move(transfer), Lane::foreground);
+}
+
+void SegmentLog::footer_done(Segment& segment, bool written) {
+  segment.has_footer = written && !segment.poisoned;
+  table_.sealed(segment);
+  hooks_.row(table_.row(segment));
+  --closing_;
+  if (closing_ == 0) {
+    std::vector<std::function<void()>> waiting;
+    waiting.swap(when_sealed_);
+    for (auto& each : waiting) each();
+  }
+}
+
+void SegmentLog::close_segments(std::function<void()> done) {
+  for (Writer& each : writers_) {
+    pump(each);
+    if (each.open != nullptr) close_open(each);
+  }
+  if (closing_ == 0) {
+    done();
+  } else {
+    when_sealed_.push_back(std::move(done));
+  }
+}
+
+void SegmentLog::abandon(Segment& segment) {
+  for (Writer& each : writers_) {
+    if (each.open != &segment) continue;
+    // What was gathered is not placed yet: it goes into the next segment.
+    each.queue.insert(each.queue.begin(), each.gathered.begin(), each.gathered.end());
+    each.gathered.clear();
+    each.gathered_bytes = each.gathered_headers = 0;
+    ++each.gather_round;
+    each.gather_armed = false;
+    each.open = nullptr;
+    ++closing_;
+    table_.close(segment);
+    // Not from here: whoever found the fault is still using the segment.
+    core_.io_loop.post([this, &segment, alive = core_.alive] {
+      if (!*alive) return;
+      seal_if_quiet(segment);
+      for (Writer& writer : writers_) pump(writer);
+    });
+  }
+}
+
+}  // namespace cairn::tiers

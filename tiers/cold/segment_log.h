@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// segment_log.h — appends records to segments, in two streams: users' and the cleaner's.
+//
+// Records are laid side by side in extents, each one write of whole pages; small ones wait up
+// to gather_time or gather_bytes for company. Payloads of 256 KiB and more go straight from
+// the caller's memory to the device where that is page-aligned, else through a buffer.
+//
+// A segment is opened (segment_opener.h), filled, closed, given a footer, and never written
+// again. A failed write loses its extent and nothing else. A failed sync poisons the segment:
+// it is neither written nor synced again, and whoever waited for the sync is told.
+//
+//   append() → queue → place (offset known, header encoded) → write → [sync] → done
+//
+// Threading:  confined to the I/O loop.
+// Blocking:   never.
+// Failure:    per record: `no_space`, `io`, `degraded`. A short write is a failed one.
+// Lifetime:   the caller keeps an Append and its payload alive until its done ran.
+//
+// Invariants:
+//   L1  done runs exactly once for every Append
+//   L2  a page is written at most once in a generation
+//   L3  done with OK means: the device took the whole extent; with sync_wanted: and a sync
+//       that was submitted after that has succeeded
+//   L4  a footer is written after every write of its segment has ended, and lists exactly
+//       the records that were written whole
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "tiers/cold/cold_core.h"
+#include "tiers/cold/io_queue.h"
+#include "tiers/cold/location.h"
+#include "tiers/cold/record.h"
+#include "tiers/cold/segment_opener.h"
+#include "tiers/cold/segment_sync.h"
+#include "tiers/cold/segment_table.h"
+
+namespace cairn::tiers {
+
+/// One record to append. The log fills in store, place and lengths.
+struct Append {
+  RecordFields fields;  // key and chunk_table borrow from the owner
+  ByteSpan payload;
+  bool sync_wanted = false;
+  /// Tombstones and notes: may use the cleaner's segment when users have none.
+  bool is_urgent = false;
+  absl::AnyInvocable<void()> placed;  // may be null: it has its place in a segment
+  absl::AnyInvocable<void(Append&)> done;
+  // out:
+  Place place;
+  absl::Status status;
+
+  Location location() const { return pack_location(place); }
+};
+
+class SegmentLog {
+ public:
+  /// `rows` hands a segment's row to the index, before any record of it. `starved` says that a
+  /// stream waits for a segment: false when there is no hope.
+  struct Hooks {
+    std::function<void(const SegmentRow&)> row;
+    std::function<bool(Stream)> starved;
+  };
+  SegmentLog(ColdCore& core, SegmentTable& table, IoQueue& queue, BufferPool& pool,
+             SegmentOpener& opener, SegmentSync& sync, Hooks hooks);
+  ~SegmentLog();
+
+  void append(Stream stream, std::span<Append* const> batch);
+  /// Writes what is being gathered, now.
+  void flush();
+  /// A segment became free, or there is no hope of one any more.
+  void retry();
+  /// Flushes, closes both open segments and calls back when their footers are written.
+  void close_segments(std::function<void()> done);
+  /// Never writes to it again; whoever has it open goes on in another.
+  void abandon(Segment& segment);
+
+  /// Records that the cleaner appends from now on were alive at this sequence, so whatever
+  /// removes one of them is younger: no segment of the cleaner's is opened with a later one.
+  void set_cleaner_floor(std::uint64_t sequence) { cleaner_floor_ = sequence; }
+
+  bool is_starved() const;
+  std::size_t queued() const;
+
+ private:
+  struct Writer {
+    Stream stream = Stream::user;
+    Segment* open = nullptr;
+    bool opening = false;
+    std::deque<Append*> queue;      // not yet placed
+    std::vector<Append*> gathered;  // small ones, not yet placed
+    std::uint64_t gathered_bytes = 0, gathered_headers = 0;
+    std::uint64_t gather_round = 0;  // tells an old timer from a new one
+    bool gather_armed = false;
+  };
+  struct Extent;
+
+  void pump(Writer& writer);
+  void pump_large(Writer& writer);
+  bool gather(Writer& writer, Append& append);
+  bool fits(const Writer& writer, std::uint64_t bytes, std::uint64_t headers) const;
+  void flush_gathered(Writer& writer);
+  void arm_gather_timer(Writer& writer);
+  void open_segment(Writer& writer);
+  void fail_queue(Writer& writer, const absl::Status& status);
+  void close_open(Writer& writer);
+  void write_extent(Segment& segment, std::span<Append* const> records);
+  void extent_written(Extent& extent, Transfer& transfer);
+  void finish(Append& append, absl::Status status);
+  void seal_if_quiet(Segment& segment);
+  void write_footer(Segment& segment);
+  void footer_done(Segment& segment, bool written);
+  Writer& writer(Stream stream) { return writers_[static_cast<std::size_t>(stream)]; }
+
+  ColdCore& core_;
+  SegmentTable& table_;
+  IoQueue& queue_;
+  BufferPool& pool_;
+  SegmentOpener& opener_;
+  SegmentSync& sync_;
+  Hooks hooks_;
+  Writer writers_[2];
+  std::uint64_t cleaner_floor_ = UINT64_MAX;
+  std::uint32_t closing_ = 0;  // segments between close and sealed
+  std::vector<std::function<void()>> when_sealed_;
+};
+
+}  // namespace cairn::tiers

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// segment_walk.h — every record that one segment file holds, in whatever state it is.
+//
+// A sealed segment is listed from its footer: a few pages. One without a sound footer is
+// walked from its first page to its last; a record that fails its check does not end the
+// walk, which goes on at the next 64-byte boundary where a record of this segment begins.
+// In such a segment payloads are always verified: its end may have been torn.
+//
+// For tools and repair, not for the data path: it blocks, and polls the device itself.
+//
+// Threading:  the device must have no other poller while it runs.
+// Blocking:   disk.
+// Failure:    I/O errors end it; damage is counted, never an error.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/base/bytes.h"
+#include "tiers/cold/format.h"
+#include "tiers/cold/record.h"
+#include "tiers/io/device.h"
+
+namespace cairn::tiers {
+
+/// Reads ranges of one file through a Device that nobody else polls, with read-ahead.
+class FileWindow {
+ public:
+  static absl::StatusOr<std::unique_ptr<FileWindow>> open(Device& device, const std::string& path);
+  ~FileWindow();
+  FileWindow(const FileWindow&) = delete;
+  FileWindow& operator=(const FileWindow&) = delete;
+
+  std::uint64_t size() const { return size_; }
+  /// At most `length` bytes from `offset`, fewer at the end of the file; valid until the next call.
+  absl::StatusOr<ByteSpan> at(std::uint64_t offset, std::uint64_t length);
+
+ private:
+  struct FreeMemory {
+    void operator()(std::byte* memory) const;
+  };
+
+  FileWindow(Device& device, FileId file, std::uint64_t size);
+  absl::Status fill(std::uint64_t begin, std::uint64_t bytes);
+
+  Device& device_;
+  const FileId file_;
+  const std::uint64_t size_;
+  std::unique_ptr<std::byte, FreeMemory> memory_;
+  std::uint64_t capacity_ = 0;
+  std::uint64_t begin_ = 0;  // of what memory_ holds
+  std::uint64_t end_ = 0;
+};
+
+struct WalkOptions {
+  StoreUuid store{};
+  std::uint64_t segment_bytes = 0;
+  bool verify_payloads = false;  // also where a footer says that all was well
+  /// Where the segment's header is damaged: its generation, if anybody knows it. Without it
+  /// nothing in the segment is believed, for what was superseded cannot be told from the rest.
+  std::optional<std::uint32_t> generation;
+};
+
+struct WalkedRecord {
+  RecordFields fields;        // borrows until the visitor returns
+  bool payload_sound = true;  // verified where the walk verifies
+};
+
+struct SegmentSummary {
+  bool header_sound = false;
+  bool footer_sound = false;
+  SegmentHeader header;              // where it is sound
+  std::uint32_t generation = 0;      // whose records were visited
+  std::uint32_t generation_max = 0;  // the highest that any sound header in the file names
+  std::uint64_t records = 0;         // visited
+  std::uint64_t bad_headers = 0;     // began like a record and were none
+  std::uint64_t bad_payloads = 0;    // visited with payload_sound == false
+  std::uint64_t stale = 0;           // of another generation
+  std::uint64_t foreign = 0;         // of another store, segment or offset
+  std::uint64_t bytes_read = 0;
+};
+
+absl::StatusOr<SegmentSummary> walk_segment(
+    Device& device, const std::string& path, SegmentId id, const WalkOptions& options,
+    const std::function<absl::Status(const WalkedRecord&)>& visit);
+
+/// One record at a place, each check for itself.
+struct RecordCheck {
+  absl::Status header;  // a sound one is there
+  absl::Status place;   // and says that it belongs there
+  absl::Status name;    // and is the wanted one
+  absl::Status payload;
+  bool ok() const { return header.ok() && place.ok() && name.ok() && payload.ok(); }
+  /// The first that is not OK.
+  absl::Status status() const;
+};
+/// `seen` is called with the header where it is sound; it borrows for the call. An error is one
+/// of I/O.
+absl::StatusOr<RecordCheck> check_record(FileWindow& file, const RecordPlace& place,
+                                         const BlockName& name,
+                                         const std::function<void(const RecordFields&)>& seen);
+
+}  // namespace cairn::tiers

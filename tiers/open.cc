@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tiers/open.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "engine/base/event_loop.h"
+#include "engine/base/mutex.h"
+#include "engine/base/status.h"
+#include "engine/engine_factory.h"
+
+namespace cairn {
+namespace {
+
+/// The one payload size of a namespace whose layout is known: a fact of its descriptor.
+class FixedSizes {
+ public:
+  explicit FixedSizes(const DurableTier& cold) : cold_(cold) {}
+
+  std::optional<std::uint32_t> operator()(NamespaceId id) {
+    {
+      MutexLock lock(mutex_);
+      const auto known = sizes_.find(id);
+      if (known != sizes_.end()) return known->second;
+    }
+    std::optional<std::uint32_t> size;
+    for (const NamespaceInfo& info : cold_.namespaces()) {
+      if (info.id != id) continue;
+      const std::uint64_t bytes = layout_bytes(info.descriptor.layout, info.descriptor.dtype);
+      if (bytes > 0 && bytes <= kBlockBytesMax) size = static_cast<std::uint32_t>(bytes);
+    }
+    MutexLock lock(mutex_);
+    sizes_[id] = size;
+    return size;
+  }
+
+ private:
+  const DurableTier& cold_;
+  Mutex mutex_{LockRank::engine_lifecycle};  // asked before a tier takes a lock of its own
+  absl::flat_hash_map<NamespaceId, std::optional<std::uint32_t>> sizes_ CAIRN_GUARDED_BY(mutex_);
+};
+
+constexpr std::uint64_t kDefaultColdBytesMax = 64 * kGiB;
+
+/// What a store gets whose owner named no limit: half of the free disk, at most 64 GiB. 0, which
+/// means what the store was made with, where there is one.
+std::uint64_t default_cold_bytes(tiers::Device& device, const std::string& directory) {
+  for (const char* file : {"/CAIRN", "/state/CAIRN.copy"}) {
+    if (device.info(directory + file).ok()) return 0;
+  }
+  std::filesystem::path existing = std::filesystem::absolute(directory);
+  while (existing.has_relative_path() && !std::filesystem::exists(existing)) {
+    existing = existing.parent_path();
+  }
+  const auto free_bytes = device.free_bytes(existing.string());
+  return free_bytes.ok() ? std::min(*free_bytes / 2, kDefaultColdBytesMax) : kDefaultColdBytesMax;
+}
+
+/// Members stand in the order in which they are made; they go in the opposite one: the engine
+/// closes first, while its tiers and their threads still run.
+class StandardStore final : public Store {
+ public:
+  StandardStore(std::unique_ptr<tiers::Device> device, const Clock& clock)
+      : device_(std::move(device)),
+        io_loop_(clock, device_.get()),
+        index_loop_(clock),
+        mover_loop_(clock),
+        io_thread_("cold-io", io_loop_),
+        index_thread_("cold-index", index_loop_),
+        mover_thread_("mover", mover_loop_) {}
+
+  absl::Status open(const StoreOptions& options) {
+    tiers::ColdOptions cold = options.cold;
+    cold.directory = options.directory;
+    cold.mode = options.mode;
+    if (cold.cold_bytes == 0 && options.mode == tiers::StoreMode::create_or_open) {
+      cold.cold_bytes = default_cold_bytes(*device_, options.directory);
+    }
+    CAIRN_ASSIGN_OR_RETURN(cold_, tiers::open_cold_tier(cold, {.device = device_.get(),
+                                                               .io_loop = &io_loop_,
+                                                               .index_loop = &index_loop_}));
+    sizes_ = std::make_unique<FixedSizes>(*cold_);
+    // Hot's regions are not registered with the ring: that faults every page of a region in at
+    // once, half a second each, on the thread that all reads wait for.
+    CAIRN_ASSIGN_OR_RETURN(hot_,
+                           tiers::open_hot_tier({.capacity_bytes = options.engine.hot_bytes},
+                                                [this](NamespaceId id) { return (*sizes_)(id); }));
+    CAIRN_ASSIGN_OR_RETURN(engine_, make_engine(options.engine, {.hot = hot_.get(),
+                                                                 .cold = cold_.get(),
+                                                                 .mover_loop = &mover_loop_,
+                                                                 .clock = cold.clock}));
+    return absl::OkStatus();
+  }
+
+  ~StandardStore() override {
+    engine_.reset();
+    if (cold_) cold_->close();  // where the engine was never made
+    cold_.reset();
+    hot_.reset();
+  }
+
+  Engine& engine() override { return *engine_; }
+  DurableTier& cold() override { return *cold_; }
+  tiers::HotTier& hot() override { return *hot_; }
+  tiers::DeviceInfo device_info() const override { return device_->device_info(); }
+  tiers::DeviceCounters device_counters() const override { return device_->device_counters(); }
+
+ private:
+  std::unique_ptr<tiers::Device> device_;
+  EventLoop io_loop_, index_loop_, mover_loop_;
+  LoopThread io_thread_, index_thread_, mover_thread_;
+  std::unique_ptr<DurableTier> cold_;
+  std::unique_ptr<FixedSizes> sizes_;
+  std::unique_ptr<tiers::HotTier> hot_;
+  std::unique_ptr<Engine> engine_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Store>> open_store(const StoreOptions& options) {
+  CAIRN_RETURN_IF_ERROR(validate(options.engine));  // before anything is created
+  if (options.directory.empty()) {
+    return make_error(ErrorCode::invalid_argument, "a store needs a directory");
+  }
+  CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<tiers::Device> device,
+                         tiers::open_device(options.directory, options.device));
+  if (options.wrap_device) device = options.wrap_device(std::move(device));
+  auto store = std::make_unique<StandardStore>(std::move(device), *options.cold.clock);
+  CAIRN_RETURN_IF_ERROR(store->open(options));
+  return std::unique_ptr<Store>(std::move(store));
+}
+
+}  // namespace cairn

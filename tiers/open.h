@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// open.h — assembles the standard store: the one place that knows every tier.
+//
+// Threading:  open_store anywhere; Store is thread-safe through its Engine.
+// Blocking:   open and destruction: disk. Neither grows with the bytes stored: the catalog is
+//             loaded in the background while the store already serves.
+// Lifetime:   the Store owns its threads, its tiers and the Engine; destroying it closes.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/engine.h"
+#include "tiers/cold/cold_tier.h"
+#include "tiers/hot/hot_tier.h"
+#include "tiers/io/device.h"
+
+namespace cairn {
+
+struct StoreOptions {
+  std::string directory;
+  tiers::StoreMode mode = tiers::StoreMode::create_or_open;
+  EngineOptions engine;
+  tiers::ColdOptions cold;  // directory and mode are taken from above
+  tiers::DeviceOptions device;
+  /// Faults and yardsticks of the tests; null: the real thing.
+  std::function<std::unique_ptr<tiers::Device>(std::unique_ptr<tiers::Device>)> wrap_device;
+};
+
+class Store {
+ public:
+  virtual ~Store() = default;
+  virtual Engine& engine() = 0;
+  virtual DurableTier& cold() = 0;
+  virtual tiers::HotTier& hot() = 0;
+  virtual tiers::DeviceInfo device_info() const = 0;
+  virtual tiers::DeviceCounters device_counters() const = 0;
+};
+
+absl::StatusOr<std::unique_ptr<Store>> open_store(const StoreOptions& options);
+
+}  // namespace cairn
