@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// cold-put — new blocks of 2 MiB acknowledged as `written`, from one thread and from four,
+// beside fio's writes and beside BlobDB's puts of the same entries.
+#include <atomic>
+#include <filesystem>
+#include <thread>
+
+#include "bench/named/blob_db.h"
+#include "bench/named/disk_fixture.h"
+#include "bench/named/named.h"
+#include "engine/base/check.h"
+#include "engine/base/status.h"
+#include "engine/base/text.h"
+
+namespace cairn::bench {
+namespace {
+
+constexpr std::size_t kBlockBytes = 2U << 20U;
+constexpr std::size_t kBatch = 8;
+constexpr std::size_t kRoundBytes = 512U << 20U;
+
+/// Runs `work(thread)` on each of `threads` threads; GB/s of kRoundBytes in all.
+absl::StatusOr<double> timed(unsigned threads, const std::function<absl::Status(unsigned)>& work) {
+  std::vector<absl::Status> statuses(threads);
+  const Stopwatch watch;
+  std::vector<std::thread> workers;
+  for (unsigned t = 0; t < threads; ++t) workers.emplace_back([&, t] { statuses[t] = work(t); });
+  for (std::thread& worker : workers) worker.join();
+  const double seconds = watch.seconds();
+  for (const absl::Status& status : statuses) CAIRN_RETURN_IF_ERROR(status);
+  return static_cast<double>(kRoundBytes) / seconds / 1e9;
+}
+
+class Putter {
+ public:
+  Putter(Engine& engine, NamespaceId ns) : engine_(engine), ns_(ns) {
+    for (auto& memory : memory_) memory = std::make_unique<AlignedMemory>(kBatch * kBlockBytes);
+  }
+
+  absl::StatusOr<double> run(unsigned threads) {
+    const std::uint64_t first = next_chain_;
+    const std::size_t batches = kRoundBytes / (kBatch * kBlockBytes);
+    next_chain_ += batches;
+    return timed(threads, [&](unsigned t) -> absl::Status {
+      for (std::size_t b = t; b < batches; b += threads) {
+        std::vector<std::string> keys;
+        std::vector<PutBlock> blocks;
+        for (std::size_t i = 0; i < kBatch; ++i) keys.push_back(bench_key(first + b, i));
+        for (std::size_t i = 0; i < kBatch; ++i) {
+          stamp(memory_[t]->block(i, kBlockBytes), first + b, i);
+          blocks.push_back({.key = keys[i], .payload = memory_[t]->block(i, kBlockBytes)});
+        }
+        for (const PutResult& result : engine_.put_sync(ns_, blocks))
+          CAIRN_RETURN_IF_ERROR(result.status);
+      }
+      return absl::OkStatus();
+    });
+  }
+
+  /// The last round's blocks, read back.
+  absl::Status verify() {
+    AlignedMemory target(kBlockBytes);
+    for (std::uint64_t chain = next_chain_ - 4; chain < next_chain_; ++chain) {
+      for (std::size_t i = 0; i < kBatch; ++i) {
+        const std::string key = bench_key(chain, i);
+        LoadTarget wanted{.key = {key}, .buffer = target.bytes()};
+        CAIRN_RETURN_IF_ERROR(engine_.load_sync(ns_, {&wanted, 1}));
+        if (!wanted.found || !is_stamped(target.bytes(), chain, i)) {
+          return make_error(ErrorCode::internal, "a block that was put is missing or wrong");
+        }
+      }
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  Engine& engine_;
+  NamespaceId ns_;
+  std::array<std::unique_ptr<AlignedMemory>, 4> memory_;
+  std::uint64_t next_chain_ = 0;
+};
+
+/// A fresh database for each round, so that both sides write into emptiness.
+absl::StatusOr<double> put_blob_db(const std::string& directory, unsigned threads) {
+  std::error_code ignored;
+  std::filesystem::remove_all(directory, ignored);
+  CAIRN_ASSIGN_OR_RETURN(const auto db, BlobDb::open(directory));
+  std::vector<std::unique_ptr<AlignedMemory>> memory;
+  for (unsigned t = 0; t < threads; ++t)
+    memory.push_back(std::make_unique<AlignedMemory>(kBlockBytes));
+  return timed(threads, [&](unsigned t) -> absl::Status {
+    for (std::size_t i = t; i < kRoundBytes / kBlockBytes; i += threads) {
+      stamp(memory[t]->bytes(), i, 0);
+      CAIRN_RETURN_IF_ERROR(db->put(bench_key(i, 0), memory[t]->bytes()));
+    }
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace
+
+absl::StatusOr<Report> run_cold_put(const Settings& settings) {
+  Report report{.name = "cold-put", .cases = {}};
+  const int rounds = settings.quick ? 3 : 9;
+  const std::uint64_t bytes = static_cast<std::uint64_t>(rounds) * 4 * kRoundBytes;
+  CAIRN_ASSIGN_OR_RETURN(const auto directory, DataDirectory::make(settings, 2 * bytes + 4 * kGiB));
+  StoreOptions options;
+  options.directory = directory->file("store");
+  options.engine.hot_bytes = 128 * kMiB;
+  options.cold.cold_bytes = 2 * bytes + kGiB;  // no cleaning: that is write-amp's business
+  CAIRN_ASSIGN_OR_RETURN(const auto store, open_store(options));
+  CAIRN_ASSIGN_OR_RETURN(const NamespaceId ns, store->engine().open_namespace({.name = "bench"}));
+  Putter putter(store->engine(), ns);
+  const std::string device = describe_device(*store, directory->path());
+  for (const unsigned threads : {1U, 4U}) {
+    const FioJob fio{.directory = directory->path(),
+                     .rw = "write",
+                     .block_bytes = kBlockBytes,
+                     .file_bytes = kRoundBytes / threads,
+                     .depth = 8,
+                     .jobs = static_cast<int>(threads)};
+    const std::string who = threads == 1 ? "1 thread" : "4 threads";
+    Case against_fio{.name = concat("2 MiB, written, ", who, ", against fio"),
+                     .unit = "GB/s",
+                     .higher_is_better = true,
+                     .yardstick = {"fio", 0, fio_how(fio)},
+                     .goal = {Goal::On::ratio, 0.9},
+                     .note = device};
+    CAIRN_ASSIGN_OR_RETURN(Case first,
+                           compare(
+                               std::move(against_fio), rounds, [&] { return putter.run(threads); },
+                               [&] { return run_fio(fio); }));
+    report.cases.push_back(std::move(first));
+    Case against_blobs{.name = concat("2 MiB, written, ", who, ", against BlobDB"),
+                       .unit = "GB/s",
+                       .higher_is_better = true,
+                       .yardstick = {"BlobDB", 0, BlobDb::how()},
+                       .goal = {Goal::On::ratio, 4},
+                       .note = device};
+    CAIRN_ASSIGN_OR_RETURN(
+        Case second, compare(
+                         std::move(against_blobs), rounds, [&] { return putter.run(threads); },
+                         [&] { return put_blob_db(directory->file("blobs"), threads); }));
+    report.cases.push_back(std::move(second));
+    CAIRN_RETURN_IF_ERROR(putter.verify());
+  }
+  return report;
+}
+
+}  // namespace cairn::bench

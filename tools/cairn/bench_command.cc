@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// bench: runs one of the named benches and prints each figure beside its yardstick.
+#include <memory>
+
+#include "bench/registry.h"
+#include "engine/base/text.h"
+#include "tools/cairn/commands.h"
+#include "tools/cairn/values.h"
+
+namespace cairn::tools {
+namespace {
+
+using Align = Table::Align;
+
+struct BenchArguments {
+  std::string name, directory;
+  bool list = false;
+  bool quick = false;
+};
+
+const bench::Bench* find_bench(std::string_view name) {
+  for (const bench::Bench& one : bench::all_benches()) {
+    if (one.name == name) return &one;
+  }
+  return nullptr;
+}
+
+absl::Status unknown_bench(std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const bench::Bench& one : bench::all_benches()) names.push_back(one.name);
+  const auto meant = nearest(name, names);
+  return with_hint(make_error(ErrorCode::invalid_argument, concat("no bench '", name, "'")),
+                   meant ? concat("did you mean '", *meant, "'?") : "`cairn bench --list`");
+}
+
+ExitCode list_benches(Output& output) {
+  Json object = make_object("bench");
+  object["benches"] = Json::array();
+  Table table({Align::left, Align::left});
+  for (const bench::Bench& one : bench::all_benches()) {
+    object["benches"].push_back(
+        {{"name", std::string(one.name)}, {"summary", std::string(one.summary)}});
+    table.add({std::string(one.name), std::string(one.summary)});
+  }
+  output.object(object);
+  output.text(table.text());
+  return ExitCode::ok;
+}
+
+/// A goal that stands for nothing is null, so that nobody reads it as failed.
+Json case_object(const bench::Case& one) {
+  const bool judged = one.goal.on != bench::Goal::On::none;
+  return {{"case", one.name},
+          {"unit", one.unit},
+          {"better", one.higher_is_better ? "higher" : "lower"},
+          {"figure", one.figure},
+          {"yardstick",
+           {{"name", one.yardstick.name},
+            {"figure", one.yardstick.figure},
+            {"how", one.yardstick.how}}},
+          {"ratio", one.ratio},
+          {"goal", judged ? Json(one.goal_text()) : Json()},
+          {"met", judged ? Json(one.met()) : Json()},
+          {"rounds", one.rounds},
+          {"spread", one.spread},
+          {"note", one.note}};
+}
+
+void print_report(const bench::Report& report, Output& output) {
+  Json object = make_object("bench");
+  object["name"] = report.name;
+  object["cases"] = Json::array();
+  Table table({Align::left, Align::right, Align::left, Align::right, Align::right, Align::left,
+               Align::left, Align::left});
+  table.add({"case", "figure", "unit", "yardstick", "ratio", "goal", "", "against"});
+  for (const bench::Case& one : report.cases) {
+    object["cases"].push_back(case_object(one));
+    const bool judged = one.goal.on != bench::Goal::On::none;
+    table.add({one.name, format_fixed(one.figure, 3), one.unit,
+               format_fixed(one.yardstick.figure, 3), format_fixed(one.ratio, 3),
+               judged ? one.goal_text() : "-",
+               !judged     ? ""
+               : one.met() ? "met"
+                           : "missed",
+               one.yardstick.name});
+    if (!one.note.empty()) table.add({concat("  ", one.note)});
+  }
+  output.object(object);
+  output.text(table.text());
+}
+
+absl::StatusOr<ExitCode> run_bench(const BenchArguments& arguments, Output& output) {
+  if (arguments.list) return list_benches(output);
+  if (arguments.name.empty()) {
+    return with_hint(make_error(ErrorCode::invalid_argument, "which bench?"),
+                     "`cairn bench --list` names them");
+  }
+  const bench::Bench* const chosen = find_bench(arguments.name);
+  if (chosen == nullptr) return unknown_bench(arguments.name);
+  const bench::Settings settings{
+      .quick = arguments.quick,
+      .directory = arguments.directory,
+      .progress = [&output](std::string_view line) { output.note(line); }};
+  CAIRN_ASSIGN_OR_RETURN(const bench::Report report, chosen->run(settings));
+  print_report(report, output);
+  return ExitCode::ok;
+}
+
+}  // namespace
+
+void add_bench_command(CommandLine& line) {
+  const auto arguments = std::make_shared<BenchArguments>();
+  Command command =
+      line.add({"bench", "Measure, beside a yardstick in the same run",
+                "  cairn bench --list\n"
+                "  cairn bench cold-load --quick --json\n"
+                "  cairn bench cold-put --dir /mnt/nvme     # where the data of the bench goes"},
+               [arguments](Output& output) { return run_bench(*arguments, output); });
+  command.file("NAME", arguments->name, "One of --list", Command::Need::optional);
+  command.flag("--list", arguments->list, "The names, with a line each");
+  command.flag("--quick", arguments->quick, "End within 60 seconds");
+  command.text("--dir", arguments->directory, "DIR", "Where to put the data [a temporary place]");
+}
+
+}  // namespace cairn::tools

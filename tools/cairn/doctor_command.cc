@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// doctor: what this machine and this directory can do for a store, and what to change.
+#include <sys/resource.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <memory>
+#include <sstream>
+
+#include "engine/base/text.h"
+#include "tiers/io/device.h"
+#include "tools/cairn/commands.h"
+#include "tools/cairn/diagnosis.h"
+#include "tools/cairn/store_access.h"
+#include "tools/cairn/values.h"
+
+namespace cairn::tools {
+namespace {
+
+using Align = Table::Align;
+
+constexpr std::uint64_t kFilesWanted = 4096;
+constexpr std::uint64_t kFreeWanted = 10 * kGiB;
+constexpr std::uint64_t kFreeNeeded = kGiB;
+
+Finding check_file_system(const std::string& directory) {
+  struct statfs info {};
+  if (statfs(directory.c_str(), &info) != 0) {
+    return {"file system", Verdict::bad, "cannot be asked", "is the directory reachable?"};
+  }
+  return judge_file_system(static_cast<std::uint64_t>(info.f_type));
+}
+
+/// Tries, does not guess: the device opens what a store would open.
+std::array<Finding, 2> check_device(const std::string& directory) {
+  Finding ring{"io_uring", Verdict::ok, "works", ""};
+  Finding direct{"O_DIRECT", Verdict::ok, "works", ""};
+  const auto device = tiers::open_device(directory, {});
+  if (!device.ok()) {
+    const std::string why(message_of(device.status()));
+    return {Finding{"io_uring", Verdict::bad, why, "see the message"},
+            Finding{"O_DIRECT", Verdict::bad, why, "see the message"}};
+  }
+  const tiers::DeviceInfo info = (*device)->device_info();
+  if (info.name != "io_uring") {
+    ring = {"io_uring", Verdict::warn, concat("not usable, threads do the I/O: ", info.note),
+            "allow io_uring_setup in the container's seccomp profile, and set the sysctl "
+            "kernel.io_uring_disabled to 0"};
+  }
+  if (!info.direct) {
+    direct = {"O_DIRECT", Verdict::warn, concat("not usable, I/O is buffered: ", info.note),
+              "put the store on ext4 or xfs on a local disk"};
+  }
+  return {ring, direct};
+}
+
+Finding check_limit(std::string_view name, int resource, std::uint64_t wanted,
+                    std::string_view fix) {
+  struct rlimit limit {};
+  if (getrlimit(static_cast<__rlimit_resource>(resource), &limit) != 0) {
+    return {std::string(name), Verdict::warn, "cannot be asked", ""};
+  }
+  const bool unlimited = limit.rlim_cur == RLIM_INFINITY;
+  const std::string found = unlimited ? "unlimited" : format_count(limit.rlim_cur);
+  if (unlimited || limit.rlim_cur >= wanted) return {std::string(name), Verdict::ok, found, ""};
+  return {std::string(name), Verdict::warn, found, std::string(fix)};
+}
+
+Finding check_huge_pages() {
+  std::ifstream file("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
+  std::string line;
+  std::getline(file, line);
+  return judge_huge_pages(line);
+}
+
+Finding check_free_space(const std::string& directory) {
+  const auto bytes = free_disk_bytes(directory);
+  if (!bytes.ok()) {
+    return {"free space", Verdict::bad, std::string(message_of(bytes.status())), ""};
+  }
+  Finding finding{"free space", Verdict::ok, format_size(*bytes), ""};
+  if (*bytes < kFreeWanted) finding.verdict = Verdict::warn;
+  if (*bytes < kFreeNeeded) finding.verdict = Verdict::bad;
+  if (finding.verdict != Verdict::ok) {
+    finding.fix = "free some, or point --dir at a larger disk; a store is limited by --cold";
+  }
+  return finding;
+}
+
+/// The library that this process runs with, found through its own mappings.
+Finding check_rocksdb_build() {
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    const std::size_t path = line.find('/');
+    if (path == std::string::npos || line.find("librocksdb") == std::string::npos) continue;
+    std::ifstream library(line.substr(path), std::ios::binary);
+    std::stringstream content;
+    content << library.rdbuf();
+    return judge_rocksdb_build(content.str().find("__assert_fail") != std::string::npos);
+  }
+  return {"RocksDB", Verdict::warn, "not found among the loaded libraries", ""};
+}
+
+Finding check_store(const std::string& directory) {
+  const auto store = open_for_reading(directory);
+  if (!store.ok()) {
+    const bool locked = has_code(store.status(), ErrorCode::locked);
+    return {"store", locked ? Verdict::warn : Verdict::bad, std::string(message_of(store.status())),
+            hint_of(store.status())};
+  }
+  const DurableHealth health = (*store)->cold().health();
+  if (health.degraded) return {"store", Verdict::bad, concat("degraded: ", health.reason), ""};
+  const bool clean = (*store)->cold().opened_clean();
+  return {"store", Verdict::ok, clean ? "sound, closed cleanly" : "sound, was stopped", ""};
+}
+
+std::string existing_parent(const std::string& directory) {
+  std::string path = directory;
+  while (access(path.c_str(), F_OK) != 0 && path.size() > 1) {
+    const std::size_t slash = path.find_last_of('/');
+    path = slash == std::string::npos ? "." : path.substr(0, std::max<std::size_t>(1, slash));
+  }
+  return path;
+}
+
+absl::StatusOr<ExitCode> run_doctor(const std::string& directory, Output& output) {
+  if (!directory.empty()) {
+    const absl::Status exists = check_store_exists(directory);
+    if (has_code(exists, ErrorCode::not_found)) {
+      return with_hint(exists, "without --dir, doctor looks at the machine and at this directory");
+    }
+    CAIRN_RETURN_IF_ERROR(exists);
+  }
+  const std::string place = existing_parent(directory.empty() ? "." : directory);
+  std::vector<Finding> findings;
+  findings.push_back(check_file_system(place));
+  for (Finding& finding : check_device(place)) findings.push_back(std::move(finding));
+  findings.push_back(check_limit("open files", RLIMIT_NOFILE, kFilesWanted,
+                                 "ulimit -n 65536, or LimitNOFILE=65536 in the unit"));
+  findings.push_back(check_limit("locked memory", RLIMIT_MEMLOCK, kGiB,
+                                 "ulimit -l unlimited, or LimitMEMLOCK=infinity in the unit; "
+                                 "without it buffers are not registered with io_uring"));
+  findings.push_back(check_huge_pages());
+  findings.push_back(check_free_space(place));
+  findings.push_back(check_rocksdb_build());
+  if (!directory.empty()) findings.push_back(check_store(directory));
+
+  Json object = make_object("doctor");
+  object["directory"] = directory.empty() ? "." : directory;
+  object["checks"] = Json::array();
+  Table table({Align::left, Align::left, Align::left});
+  for (const Finding& finding : findings) {
+    object["checks"].push_back({{"name", finding.name},
+                                {"verdict", std::string(verdict_name(finding.verdict))},
+                                {"found", finding.found},
+                                {"fix", finding.fix}});
+    table.add({std::string(verdict_mark(finding.verdict)), finding.name, finding.found});
+    if (!finding.fix.empty()) table.add({"", "", concat("→ ", finding.fix)});
+  }
+  output.object(object);
+  output.text(table.text());
+  const bool bad = std::any_of(findings.begin(), findings.end(), [](const Finding& finding) {
+    return finding.verdict == Verdict::bad;
+  });
+  return bad ? ExitCode::degraded : ExitCode::ok;
+}
+
+}  // namespace
+
+void add_doctor_command(CommandLine& line) {
+  const auto directory = std::make_shared<std::string>();
+  Command command =
+      line.add({"doctor", "What this machine can do for a store, and what to change",
+                "  cairn doctor                      # the machine and the directory one is in\n"
+                "  cairn doctor --dir /var/lib/cairn --json\n"
+                "✓ good  ⚠ works, but slower or at a risk  ✗ will not work (exit 7)"},
+               [directory](Output& output) { return run_doctor(*directory, output); });
+  command.text("--dir", *directory, "DIR", "Also look at this store");
+}
+
+}  // namespace cairn::tools

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// replay: a trace, or requests made up, through RAM and disk; every byte verified.
+#include <memory>
+
+#include "tools/cairn/commands.h"
+#include "tools/cairn/replay_report.h"
+#include "tools/cairn/replay_run.h"
+#include "tools/cairn/values.h"
+
+namespace cairn::tools {
+namespace {
+
+struct ReplayArguments {
+  ReplayOptions options;
+  std::optional<std::uint64_t> warm_bytes;
+};
+
+absl::StatusOr<ExitCode> run(const ReplayArguments& arguments, Output& output) {
+  ReplayOptions options = arguments.options;
+  if (arguments.warm_bytes) {
+    options.warm_bytes = *arguments.warm_bytes;
+    output.note("--warm is not used: there is no warm tier yet");
+  }
+  CAIRN_ASSIGN_OR_RETURN(const ReplayReport report, run_replay(options, output));
+  output.object(replay_object(report));
+  output.text(replay_table(report));
+  return replay_exit(report);
+}
+
+}  // namespace
+
+void add_replay_command(CommandLine& line) {
+  const auto arguments = std::make_shared<ReplayArguments>();
+  ReplayOptions& options = arguments->options;
+  Command command = line.add(
+      {"replay", "Replay requests through RAM and disk, verify every byte, survive a kill",
+       "  cairn replay                                     # made-up requests\n"
+       "  cairn replay --trace conversation.jsonl --model 1b --cold 16GiB --json\n"
+       "  cairn replay --kill-at 0.5                       # killed half-way, brought back\n"
+       "A trace has JSON lines with timestamp, input_length, output_length, hash_ids.\n"
+       "Exit 6: a wrong byte. Exit 1: a block promised as written or durable was lost."},
+      [arguments](Output& output) { return run(*arguments, output); });
+  command.text("--trace", options.trace, "FILE", "Requests to replay [made up from --seed]");
+  command.text("--dir", options.directory, "DIR",
+               "The store; made where there is none [temporary, removed at the end]");
+  command.size("--hot", options.hot_bytes, "RAM for blocks");
+  command.size("--warm", arguments->warm_bytes, "RAM for compressed blocks; not used yet");
+  command.size("--cold", options.cold_bytes, "Limit on disk");
+  command.text("--model", options.model, "NAME", "Whose blocks: tiny, 1b, 8b, 70b or mla");
+  command.count("--block-tokens", options.block_tokens, "Tokens for each id of the trace");
+  command.durability("--durability", options.durability, "Of every put", "goes round by request");
+  command.option("--kill-at", "F", "SIGKILL once this share of the requests is done (0 to 1)",
+                 [&options](const std::string& typed) -> absl::Status {
+                   CAIRN_ASSIGN_OR_RETURN(options.kill_at, parse_fraction(typed));
+                   return absl::OkStatus();
+                 });
+  command.count("--requests", options.generated_requests, "How many to make up without --trace");
+  command.count("--seed", options.seed, "Of what is made up");
+}
+
+}  // namespace cairn::tools

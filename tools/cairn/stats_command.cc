@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// stats: how full a store is, how well it is, and what it did so far.
+#include <memory>
+
+#include "engine/base/text.h"
+#include "tools/cairn/commands.h"
+#include "tools/cairn/store_access.h"
+#include "tools/cairn/values.h"
+
+namespace cairn::tools {
+namespace {
+
+using Align = Table::Align;
+
+Json tier_object(const TierStats& tier) {
+  return {{"capacity_bytes", tier.usage.capacity_bytes},
+          {"used_bytes", tier.usage.used_bytes},
+          {"dead_bytes", tier.usage.dead_bytes},
+          {"blocks", tier.usage.blocks},
+          {"hits", tier.hits},
+          {"bytes_read", tier.bytes_read},
+          {"bytes_written", tier.bytes_written},
+          {"evictions", tier.evictions},
+          {"evicted_bytes", tier.evicted_bytes}};
+}
+
+Json health_object(const DurableHealth& health) {
+  return {{"degraded", health.degraded},
+          {"reason", health.reason},
+          {"corruptions", health.corruptions},
+          {"quarantined_segments", health.quarantined_segments},
+          {"poisoned_segments", health.poisoned_segments},
+          {"read_errors", health.read_errors},
+          {"write_errors", health.write_errors},
+          {"sync_failures", health.sync_failures},
+          {"short_transfers", health.short_transfers},
+          {"refused_by_write_budget", health.refused_by_write_budget}};
+}
+
+Json counters_object(const DurableCounters& counters) {
+  return {{"payload_bytes_written", counters.payload_bytes_written},
+          {"media_bytes_written", counters.media_bytes_written},
+          {"cleaned_segments", counters.cleaned_segments},
+          {"cleaner_moved_bytes", counters.cleaner_moved_bytes},
+          {"evicted_ever", counters.evicted_ever},
+          {"erased_ever", counters.erased_ever},
+          {"expired_ever", counters.expired_ever}};
+}
+
+Json stats_object(Store& store, const EngineStats& stats) {
+  Json object = make_object("stats");
+  object["blocks"] = stats.catalog_blocks;
+  object["state"] = stats.health.degraded ? "degraded" : "ok";
+  object["device"] = {{"name", std::string(store.device_info().name)},
+                      {"direct", store.device_info().direct},
+                      {"note", store.device_info().note}};
+  object["last_close"] = stats.opened_clean ? "clean" : "stopped";
+  object["recovered"] = stats.recovered;
+  object["recovery_s"] = stats.recovery_s;
+  object["tiers"] = {{"cold", tier_object(stats.cold)}};
+  object["catalog_bytes"] = stats.catalog_bytes;
+  object["pinned_blocks"] = stats.blocks_pinned;
+  object["orphans"] = stats.orphans;
+  object["largest_block_bytes"] = store.cold().block_bytes_max();
+  Json namespaces = Json::array();
+  for (const NamespaceInfo& info : store.engine().namespaces()) {
+    Json one = {{"name", info.descriptor.name},
+                {"kind", std::string(namespace_kind_name(info.descriptor.kind))},
+                {"model", info.descriptor.model},
+                {"dtype", std::string(dtype_name(info.descriptor.dtype))}};
+    for (const NamespaceStats& counted : stats.namespaces) {
+      if (counted.name != info.descriptor.name) continue;
+      one["blocks"] = counted.blocks;
+      one["bytes"] = counted.bytes;
+    }
+    namespaces.push_back(std::move(one));
+  }
+  object["namespaces"] = std::move(namespaces);
+  object["health"] = health_object(stats.health);
+  object["counters"] = counters_object(stats.counters);
+  return object;
+}
+
+std::string stats_table(Store& store, const EngineStats& stats) {
+  const auto& cold = stats.cold.usage;
+  const auto& counters = stats.counters;
+  Table table({Align::left, Align::left});
+  table.add({"state", stats.health.degraded ? concat("degraded: ", stats.health.reason) : "ok"});
+  table.add({"last close", stats.opened_clean ? "clean" : "stopped without closing"});
+  table.add({"blocks", format_count(stats.catalog_blocks)});
+  table.add({"disk", concat(format_size(cold.used_bytes), " used, ", format_size(cold.dead_bytes),
+                            " to be cleaned, of ", format_size(cold.capacity_bytes))});
+  table.add({"device", concat(store.device_info().name,
+                              store.device_info().direct ? ", O_DIRECT" : ", buffered")});
+  table.add({"written ever", concat(format_size(counters.payload_bytes_written), " of blocks, ",
+                                    format_size(counters.media_bytes_written), " on the medium")});
+  table.add({"evicted ever", concat(format_count(counters.evicted_ever), ", erased ",
+                                    format_count(counters.erased_ever), ", expired ",
+                                    format_count(counters.expired_ever))});
+  table.add({"bad so far", concat(format_count(stats.health.corruptions), " blocks, ",
+                                  format_count(stats.health.quarantined_segments +
+                                               stats.health.poisoned_segments),
+                                  " segments out of use")});
+  for (const NamespaceStats& one : stats.namespaces) {
+    table.add({"namespace", concat(one.name, ": ", format_count(one.blocks), " blocks, ",
+                                   format_size(one.bytes))});
+  }
+  return table.text();
+}
+
+absl::StatusOr<ExitCode> run_stats(const std::string& directory, Output& output) {
+  CAIRN_ASSIGN_OR_RETURN(auto store, open_for_reading(directory));
+  CAIRN_RETURN_IF_ERROR(wait_until_recovered(*store));
+  const EngineStats stats = store->engine().stats();
+  output.object(stats_object(*store, stats));
+  output.text(stats_table(*store, stats));
+  return stats.health.degraded ? ExitCode::degraded : ExitCode::ok;
+}
+
+}  // namespace
+
+void add_stats_command(CommandLine& line) {
+  const auto directory = std::make_shared<std::string>();
+  Command command = line.add({"stats", "How full and how well a store is",
+                              "  cairn stats --dir /var/lib/cairn\n"
+                              "  cairn stats --dir /var/lib/cairn --json | jq .tiers.cold\n"
+                              "Exit 7: the store is degraded."},
+                             [directory](Output& output) { return run_stats(*directory, output); });
+  add_directory_option(command, *directory);
+}
+
+}  // namespace cairn::tools

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/cairn/store_access.h"
+
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+
+#include "engine/base/text.h"
+#include "tools/cairn/waiting.h"
+
+namespace cairn::tools {
+namespace {
+
+// One block of the largest size is leased at a time, and half of hot is leasable.
+constexpr std::uint64_t kHotBytes = 256 * kMiB;
+constexpr std::uint64_t kColdBytesDefaultMax = 64 * kGiB;
+constexpr Duration kRecoveryPatience = Duration::seconds(60);
+
+StoreOptions options_for(const std::string& directory, tiers::StoreMode mode) {
+  StoreOptions options;
+  options.directory = directory;
+  options.mode = mode;
+  options.engine.hot_bytes = kHotBytes;
+  options.engine.rewarm_bytes = 0;  // a command is over before a warm cache could pay
+  return options;
+}
+
+absl::StatusOr<std::unique_ptr<Store>> open_with(const StoreOptions& options) {
+  auto store = open_store(options);
+  if (!store.ok()) return explain_open_error(store.status(), options.directory);
+  return store;
+}
+
+absl::Status no_store(const std::string& directory) {
+  return with_hint(make_error(ErrorCode::not_found, concat("there is no store in ", directory)),
+                   "`cairn put` and `cairn replay` make one");
+}
+
+}  // namespace
+
+void add_directory_option(Command& command, std::string& directory) {
+  command.text("--dir", directory, "DIR", "The store's directory", Command::Need::required);
+}
+
+void add_namespace_option(Command& command, std::string& name) {
+  name = kDefaultNamespace;
+  command.text("--namespace", name, "NAME", "Where the key belongs");
+}
+
+absl::Status check_store_exists(const std::string& directory) {
+  struct stat info {};
+  if (stat(directory.c_str(), &info) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return no_store(directory);
+    return from_errno(errno, directory);
+  }
+  if (!S_ISDIR(info.st_mode)) {
+    return with_hint(make_error(ErrorCode::not_found, concat(directory, " is not a directory")),
+                     "--dir takes the directory of a store");
+  }
+  std::error_code error;
+  const bool empty = std::filesystem::is_empty(directory, error);
+  if (error) return from_errno(error.value(), directory);
+  return empty ? no_store(directory) : absl::OkStatus();
+}
+
+absl::Status explain_open_error(absl::Status status, const std::string& directory) {
+  if (has_code(status, ErrorCode::not_found)) {
+    return with_hint(std::move(status), "`cairn put` and `cairn replay` make a store");
+  }
+  if (has_code(status, ErrorCode::corruption)) {
+    return with_hint(std::move(status),
+                     concat("`cairn repair --dir ", directory, "` rebuilds what can be rebuilt"));
+  }
+  return status;
+}
+
+absl::StatusOr<std::unique_ptr<Store>> open_for_reading(const std::string& directory) {
+  CAIRN_RETURN_IF_ERROR(check_store_exists(directory));
+  return open_with(options_for(directory, tiers::StoreMode::read_only));
+}
+
+absl::StatusOr<std::unique_ptr<Store>> open_for_writing(const std::string& directory) {
+  CAIRN_RETURN_IF_ERROR(check_store_exists(directory));
+  return open_with(options_for(directory, tiers::StoreMode::open_existing));
+}
+
+absl::StatusOr<std::unique_ptr<Store>> open_or_create(const std::string& directory,
+                                                      std::optional<std::uint64_t> cold_bytes) {
+  StoreOptions options = options_for(directory, tiers::StoreMode::create_or_open);
+  const absl::Status exists = check_store_exists(directory);
+  if (!exists.ok() && !has_code(exists, ErrorCode::not_found)) return exists;
+  if (!exists.ok() && !cold_bytes) {
+    CAIRN_ASSIGN_OR_RETURN(const std::uint64_t free_bytes, free_disk_bytes(directory));
+    cold_bytes = default_cold_bytes(free_bytes);
+  }
+  options.cold.cold_bytes = cold_bytes.value_or(0);
+  return open_with(options);
+}
+
+absl::StatusOr<std::uint64_t> free_disk_bytes(const std::string& directory) {
+  std::error_code error;
+  std::filesystem::path path = std::filesystem::absolute(directory, error);
+  struct statvfs info {};
+  while (statvfs(path.c_str(), &info) != 0) {
+    if (errno != ENOENT || !path.has_relative_path()) return from_errno(errno, path.string());
+    path = path.parent_path();
+  }
+  return std::uint64_t{info.f_bavail} * info.f_frsize;
+}
+
+std::uint64_t default_cold_bytes(std::uint64_t free_bytes) {
+  return std::min(free_bytes / 2, kColdBytesDefaultMax);
+}
+
+std::optional<NamespaceInfo> find_namespace(Store& store, std::string_view name) {
+  for (NamespaceInfo& info : store.engine().namespaces()) {
+    if (info.descriptor.name == name) return std::move(info);
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<NamespaceInfo> get_namespace(Store& store, std::string_view name) {
+  if (auto info = find_namespace(store, name)) return *std::move(info);
+  std::string known;
+  for (const NamespaceInfo& info : store.engine().namespaces()) {
+    known += concat(known.empty() ? "" : ", ", info.descriptor.name);
+  }
+  return with_hint(
+      make_error(ErrorCode::not_found, concat("there is no namespace '", name, "'")),
+      known.empty() ? std::string("the store has none yet") : concat("the store has ", known));
+}
+
+absl::StatusOr<std::optional<StoredBlock>> look_up(Store& store, const BlockName& name) {
+  StoredLookup lookup{.name = name};
+  Waiter waiter;
+  waiter.expect();
+  store.cold().lookup({&lookup, 1}, [&waiter] { waiter.arrive(); });
+  waiter.wait();
+  CAIRN_RETURN_IF_ERROR(lookup.status);
+  return lookup.found;
+}
+
+NamespaceDescriptor new_namespace(std::string_view name, bool is_mutable) {
+  NamespaceDescriptor descriptor;
+  descriptor.name = name;
+  descriptor.kind = is_mutable || name == kDefaultNamespace ? NamespaceKind::mutable_
+                                                            : NamespaceKind::content_addressed;
+  return descriptor;
+}
+
+absl::Status wait_until_recovered(Store& store) {
+  return store.engine().wait_recovered(system_clock().now() + kRecoveryPatience);
+}
+
+absl::Status close_store(std::unique_ptr<Store> store) {
+  return store->engine().close();
+}
+
+}  // namespace cairn::tools
