@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every tier through one body: memory, hot, cold on the simulated disk and on a real one. Finds
+// adapters that disagree about what a Tier is.
+#include "tests/contract/tier_contract.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <optional>
+#include <thread>
+
+#include "engine/base/check.h"
+#include "tests/support/cold_world.h"
+#include "tests/support/memory_tier.h"
+#include "tests/support/temp_dir.h"
+#include "tiers/cold/cold_tier.h"
+#include "tiers/hot/hot_tier.h"
+
+namespace cairn::test {
+namespace {
+
+class MemoryUnderTest final : public TierUnderTest {
+ public:
+  MemoryUnderTest() { restart(); }
+  Tier& tier() override { return *tier_; }
+  DurableTier* durable() override { return tier_.get(); }
+  void restart() override {
+    if (tier_ != nullptr) tier_->close();
+    tier_ = std::make_unique<MemoryTier>(
+        MemoryTierOptions{.capacity_bytes = 24 * kMiB, .block_bytes_max = 3 * kMiB}, medium_);
+  }
+  NamespaceId namespace_id(NamespaceKind kind) override {
+    return tier_->open_namespace({.name = std::string(namespace_kind_name(kind)), .kind = kind})
+        ->id;
+  }
+  void pump_until(const std::function<bool()>& ready) override { CAIRN_CHECK(ready()); }
+
+ private:
+  std::shared_ptr<MemoryMedium> medium_ = std::make_shared<MemoryMedium>();
+  std::unique_ptr<MemoryTier> tier_;
+};
+
+class HotUnderTest final : public TierUnderTest {
+ public:
+  HotUnderTest() {
+    auto opened = tiers::open_hot_tier(
+        {.capacity_bytes = 24 * kMiB, .region_bytes = 4 * kMiB, .huge_pages = false},
+        [](NamespaceId) { return std::optional<std::uint32_t>(); });
+    CAIRN_CHECK(opened.ok());
+    tier_ = std::move(*opened);
+  }
+  Tier& tier() override { return *tier_; }
+  NamespaceId namespace_id(NamespaceKind kind) override {
+    return NamespaceId{static_cast<std::uint32_t>(kind) + 1};
+  }
+  void pump_until(const std::function<bool()>& ready) override { CAIRN_CHECK(ready()); }
+
+ private:
+  std::unique_ptr<tiers::HotTier> tier_;
+};
+
+class SimColdUnderTest final : public TierUnderTest {
+ public:
+  SimColdUnderTest() : world_({.seed = 3}) { CAIRN_CHECK(world_.open().ok()); }
+  Tier& tier() override { return world_.tier(); }
+  DurableTier* durable() override { return &world_.tier(); }
+  void restart() override {
+    world_.close();
+    CAIRN_CHECK(world_.open().ok());
+  }
+  NamespaceId namespace_id(NamespaceKind kind) override {
+    return kind == NamespaceKind::mutable_ ? world_.mutable_namespace()
+                                           : world_.addressed_namespace();
+  }
+  void pump_until(const std::function<bool()>& ready) override { world_.pump_until(ready); }
+
+ private:
+  ColdWorld world_;
+};
+
+class RealColdUnderTest final : public TierUnderTest {
+ public:
+  explicit RealColdUnderTest(tiers::DeviceChoice choice) : choice_(choice) { open(); }
+  ~RealColdUnderTest() override { close(); }
+  Tier& tier() override { return *tier_; }
+  DurableTier* durable() override { return tier_.get(); }
+  void restart() override {
+    close();
+    open();
+  }
+  NamespaceId namespace_id(NamespaceKind kind) override {
+    return tier_->open_namespace({.name = std::string(namespace_kind_name(kind)), .kind = kind})
+        ->id;
+  }
+  void pump_until(const std::function<bool()>& ready) override {
+    while (!ready()) std::this_thread::yield();
+  }
+
+ private:
+  void open() {
+    auto device = tiers::open_device(directory_.path(), {.choice = choice_});
+    CAIRN_CHECK(device.ok());
+    device_ = std::move(*device);
+    io_loop_ = std::make_unique<EventLoop>(system_clock(), device_.get());
+    index_loop_ = std::make_unique<EventLoop>(system_clock());
+    io_thread_ = std::make_unique<LoopThread>("cold-io", *io_loop_);
+    index_thread_ = std::make_unique<LoopThread>("cold-index", *index_loop_);
+    auto tier = tiers::open_cold_tier(
+        {.directory = directory_.path(), .cold_bytes = 48 * kMiB},
+        {.device = device_.get(), .io_loop = io_loop_.get(), .index_loop = index_loop_.get()});
+    CAIRN_CHECK(tier.ok());
+    tier_ = std::move(*tier);
+  }
+  void close() {
+    tier_.reset();
+    io_thread_.reset();
+    index_thread_.reset();
+    device_.reset();
+  }
+
+  const tiers::DeviceChoice choice_;
+  TempDir directory_{"cold"};
+  std::unique_ptr<tiers::Device> device_;
+  std::unique_ptr<EventLoop> io_loop_, index_loop_;
+  std::unique_ptr<LoopThread> io_thread_, index_thread_;
+  std::unique_ptr<DurableTier> tier_;
+};
+
+TEST_P(TierContract, GivesBackExactlyWhatWasWritten) {
+  std::vector<Stored> all;
+  for (const std::size_t bytes : {1UL, 63UL, 4095UL, 4096UL, 4097UL, 70'000UL, 262'143UL, 262'144UL,
+                                  300'001UL, 1'048'576UL}) {
+    all.push_back(put(concat("k", bytes), bytes));
+    ASSERT_TRUE(all.back().status.ok()) << bytes << ": " << all.back().status.ToString();
+    EXPECT_FALSE(all.back().location.is_null());
+  }
+  for (const Stored& stored : all) EXPECT_TRUE(read(stored).ok()) << stored.key;
+}
+
+TEST_P(TierContract, BatchesAreReadInOnePiece) {
+  constexpr std::size_t kBlocks = 12;
+  const std::size_t bytes = 270'336;  // whole pages, large: straight into the destination
+  std::vector<Stored> all;
+  for (std::size_t i = 0; i < kBlocks; ++i) all.push_back(put(concat("b", i), bytes));
+  std::vector<TierRead> reads(kBlocks);
+  struct Free {
+    void operator()(std::byte* p) const { std::free(p); }
+  };
+  std::vector<std::unique_ptr<std::byte, Free>> into;
+  for (std::size_t i = 0; i < kBlocks; ++i) {
+    ASSERT_TRUE(all[i].status.ok());
+    into.emplace_back(static_cast<std::byte*>(std::aligned_alloc(4096, bytes)));
+    reads[i] = {.location = all[i].location,
+                .name = {ns_, all[i].key, 0},
+                .sequence = all[i].sequence,
+                .destination = {into[i].get(), bytes},
+                .plain_sum = xxh3_64(as_bytes(all[i].payload)),
+                .status = {}};
+  }
+  std::atomic<bool> done{false};
+  tier().read(reads, [&] { done = true; });
+  medium_->pump_until([&] { return done.load(); });
+  for (std::size_t i = 0; i < kBlocks; ++i) {
+    ASSERT_TRUE(reads[i].status.ok()) << i << reads[i].status.ToString();
+    EXPECT_EQ(as_text({into[i].get(), bytes}), all[i].payload) << i;
+  }
+}
+
+TEST_P(TierContract, FreedReservationsGiveTheirRoomBack) {
+  const std::uint64_t before = tier().usage().used_bytes;
+  const std::uint32_t sizes[] = {5000, 300'000, 1};
+  Location locations[3];
+  ASSERT_TRUE(tier().reserve(ns_, sizes, locations).ok());
+  EXPECT_GE(tier().usage().used_bytes, before + 305'001);
+  tier().free(locations);
+  EXPECT_EQ(tier().usage().used_bytes, before);
+}
+
+TEST_P(TierContract, RefusesWhatIsTooLargeAndTakesNothing) {
+  const std::uint64_t before = tier().usage().used_bytes;
+  const std::uint32_t sizes[] = {100, 200U << 20};
+  Location locations[2];
+  EXPECT_TRUE(has_code(tier().reserve(ns_, sizes, locations), ErrorCode::too_large));
+  EXPECT_EQ(tier().usage().used_bytes, before);
+}
+
+TEST_P(TierContract, SaysNoSpaceWhenFullAndKeepsWhatItHas) {
+  std::vector<Stored> all;
+  absl::Status status;
+  while (all.size() < 200) {
+    Stored stored = put(concat("f", all.size()), 500'000);
+    status = stored.status;
+    if (has_code(status, ErrorCode::busy)) continue;
+    if (!status.ok()) break;
+    all.push_back(std::move(stored));
+  }
+  EXPECT_TRUE(has_code(status, ErrorCode::no_space)) << status.ToString();
+  EXPECT_GT(all.size(), 20U);
+  EXPECT_LE(tier().usage().used_bytes, tier().usage().capacity_bytes);
+  for (const Stored& stored : all) EXPECT_TRUE(read(stored).ok()) << stored.key;
+}
+
+TEST_P(TierContract, RefusesEverythingOnceClosed) {
+  const Stored stored = put("k", 100);
+  tier().close();
+  EXPECT_TRUE(has_code(put("late", 100).status, ErrorCode::closed));
+  EXPECT_TRUE(has_code(read(stored), ErrorCode::closed));
+}
+
+TEST_P(TierContract, VerifiesKeyAndVersionOnDelivery) {
+  if (!is_durable()) GTEST_SKIP() << "a tier in RAM keeps no names";
+  Stored stored = put("right", 1000);
+  Stored other = stored;
+  other.key = "wrong";
+  EXPECT_TRUE(has_code(read(other), ErrorCode::corruption));
+  other = stored;
+  ++other.sequence;
+  EXPECT_TRUE(has_code(read(other), ErrorCode::corruption));
+  EXPECT_TRUE(read(stored).ok());
+  EXPECT_EQ(durable().health().corruptions, 0U) << "nobody's bytes were bad";
+}
+
+TEST_P(TierContract, TheNewestVersionWinsInWhateverOrderTheyEnd) {
+  if (!is_durable()) GTEST_SKIP() << "no versions in RAM";
+  const NamespaceId ns = medium_->namespace_id(NamespaceKind::mutable_);
+  const std::uint64_t older = next_sequence(), newer = next_sequence();
+  EXPECT_TRUE(put("k", 300, ns, newer).status.ok());
+  EXPECT_TRUE(put("k", 200, ns, older).status.ok());
+  ASSERT_TRUE(lookup("k", ns).has_value());
+  EXPECT_EQ(lookup("k", ns)->sequence, newer);
+  const std::uint64_t middle = older;
+  EXPECT_TRUE(remove("k", ns, middle, RemovalReason::erased).ok());
+  EXPECT_TRUE(lookup("k", ns).has_value()) << "the removal of an older version leaves a newer one";
+  EXPECT_TRUE(remove("k", ns, newer, RemovalReason::erased).ok());
+  EXPECT_FALSE(lookup("k", ns).has_value());
+  EXPECT_TRUE(put("k", 100, ns, older).status.ok());
+  EXPECT_FALSE(lookup("k", ns).has_value()) << "an older write does not undo a removal";
+}
+
+TEST_P(TierContract, WhatIsStoredOutlivesTheProcessAndWhatIsErasedDoesNot) {
+  if (!is_durable()) GTEST_SKIP() << "RAM";
+  const NamespaceId ns = medium_->namespace_id(NamespaceKind::mutable_);
+  const Stored kept = put("kept", 5000, ns_);
+  const Stored gone = put("gone", 5000, ns_);
+  const Stored first = put("twice", 5000, ns);
+  const Stored second = put("twice", 7000, ns);
+  EXPECT_TRUE(remove("gone", ns_, gone.sequence, RemovalReason::erased, Durability::durable).ok());
+  const std::uint64_t sequence = durable().next_sequence();
+  medium_->restart();
+  EXPECT_TRUE(durable().opened_clean());
+  EXPECT_GT(durable().next_sequence(), sequence);
+  EXPECT_EQ(lookup("kept", ns_)->sequence, kept.sequence);
+  EXPECT_FALSE(lookup("gone", ns_).has_value());
+  EXPECT_EQ(lookup("twice", ns)->sequence, second.sequence);
+  EXPECT_TRUE(read(kept).ok());
+  EXPECT_TRUE(read(second, ns).ok());
+  EXPECT_NE(first.location, second.location);
+  EXPECT_EQ(durable().counters().erased_ever, 1U);
+}
+
+TEST_P(TierContract, ScansEverythingOnceInOrder) {
+  if (!is_durable()) GTEST_SKIP() << "no names in RAM";
+  for (int i = 0; i < 25; ++i) ASSERT_TRUE(put(concat("s", i + 10), 100).status.ok());
+  ASSERT_TRUE(remove("s12", ns_, UINT64_MAX, RemovalReason::evicted).ok());
+  std::string cursor;
+  std::vector<std::string> seen;
+  do {
+    ASSERT_TRUE(
+        durable()
+            .scan(cursor, 7, [&](const StoredBlock& block) { seen.emplace_back(block.name.key); })
+            .ok());
+  } while (!cursor.empty());
+  EXPECT_EQ(seen.size(), 24U);
+  EXPECT_TRUE(std::is_sorted(seen.begin(), seen.end()));
+  EXPECT_EQ(durable().usage().blocks, 24U);
+}
+
+TEST_P(TierContract, NotesChangeFactsAndOutliveTheProcess) {
+  if (!is_durable()) GTEST_SKIP() << "RAM";
+  const Stored stored = put("k", 100);
+  Note note{.name = {ns_, "k", 0},
+            .sequence = stored.sequence,
+            .expiry = 123456,
+            .pinned = true,
+            .status = {}};
+  std::atomic<bool> done{false};
+  durable().annotate({&note, 1}, Durability::durable, [&] { done = true; });
+  medium_->pump_until([&] { return done.load(); });
+  ASSERT_TRUE(note.status.ok());
+  medium_->restart();
+  ASSERT_TRUE(lookup("k", ns_).has_value());
+  EXPECT_EQ(lookup("k", ns_)->expiry, 123456);
+  EXPECT_TRUE(lookup("k", ns_)->pinned);
+  EXPECT_TRUE(read(stored).ok());
+}
+
+TEST_P(TierContract, ClearedNamespacesAreEmptyForGood) {
+  if (!is_durable()) GTEST_SKIP() << "RAM";
+  const NamespaceId other = medium_->namespace_id(NamespaceKind::mutable_);
+  const Stored gone = put("k", 3000);
+  const Stored stays = put("k", 3000, other);
+  ASSERT_TRUE(durable().clear_namespace(ns_).ok());
+  EXPECT_FALSE(lookup("k", ns_).has_value());
+  EXPECT_TRUE(has_code(read(gone), ErrorCode::corruption));
+  const Stored fresh = put("k", 2000);
+  EXPECT_TRUE(fresh.status.ok());
+  medium_->restart();
+  EXPECT_EQ(lookup("k", ns_)->sequence, fresh.sequence);
+  EXPECT_TRUE(read(fresh).ok());
+  EXPECT_TRUE(read(stays, other).ok());
+}
+
+TEST_P(TierContract, StateFilesAreGivenBackWhole) {
+  if (!is_durable()) GTEST_SKIP() << "RAM";
+  ASSERT_TRUE(durable().save_state("list", as_bytes("first")).ok());
+  ASSERT_TRUE(durable().save_state("list", as_bytes("second")).ok());
+  medium_->restart();
+  EXPECT_EQ(durable().load_state("list").value(), "second");
+  EXPECT_TRUE(has_code(durable().load_state("none").status(), ErrorCode::not_found));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Media, TierContract,
+    ::testing::Values(
+        TierFactory{"memory", [] { return std::make_unique<MemoryUnderTest>(); }},
+        TierFactory{"hot", [] { return std::make_unique<HotUnderTest>(); }},
+        TierFactory{"cold_simulated", [] { return std::make_unique<SimColdUnderTest>(); }},
+        TierFactory{"cold_posix",
+                    [] { return std::make_unique<RealColdUnderTest>(tiers::DeviceChoice::posix); }},
+        TierFactory{
+            "cold_automatic",
+            [] { return std::make_unique<RealColdUnderTest>(tiers::DeviceChoice::automatic); }}),
+    [](const auto& tested) { return tested.param.name; });
+
+}  // namespace
+}  // namespace cairn::test

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writes the seeds of the corpora into tests/fuzz/corpus: one sound input of each kind.
+//   fuzz_make_corpus tests/fuzz/corpus
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "tiers/cold/index_codec.h"
+#include "tiers/cold/record.h"
+#include "tiers/cold/state_file.h"
+#include "tiers/cold/superblock.h"
+
+namespace {
+
+using namespace cairn;  // a tool of one file
+using namespace cairn::tiers;
+
+const StoreUuid kStore{1, 2, 3};
+
+std::string record(RecordKind kind, std::size_t payload_bytes) {
+  const std::string key = "a key of thirty-two bytes, hashed";
+  const std::string payload(payload_bytes, 'p');
+  const auto plain = static_cast<std::uint32_t>(payload_bytes);
+  const RecordLayout layout = lay_out_record(key.size(), plain, kOpaqueChunkBytes);
+  std::vector<ChunkEntry> chunks(layout.chunk_count);
+  sum_chunks(as_bytes(payload), kOpaqueChunkBytes, chunks);
+  RecordFields f;
+  f.kind = kind;
+  f.store = kStore;
+  f.segment = static_cast<SegmentId>(3);
+  f.generation = 2;
+  f.offset = 2 * kPage;
+  f.sequence = 100;
+  f.namespace_id = static_cast<NamespaceId>(1);
+  f.key = key;
+  f.chunk_bytes = kOpaqueChunkBytes;
+  f.plain_length = f.payload_length = plain;
+  f.payload_offset = layout.payload_offset;
+  f.chunk_table = std::as_bytes(std::span(chunks));
+  f.header_length = layout.header_length;
+  std::string bytes(layout.payload_offset, '\0');
+  encode_record_header(f, std::as_writable_bytes(std::span(bytes)));
+  bytes.resize(layout.header_length);
+  return bytes + payload.substr(0, 200);
+}
+
+std::string segment_header() {
+  SegmentHeader header;
+  header.store = kStore;
+  header.segment = 3;
+  header.segment_bytes = kSegmentBytesMin;
+  std::string page(kPage, '\0');
+  encode_segment_header(header, std::as_writable_bytes(std::span(page)));
+  return page.substr(0, sizeof(SegmentHeader));
+}
+
+std::string footer() {
+  const std::string headers = record(RecordKind::tombstone, 0) + record(RecordKind::note, 0);
+  SegmentFooter footer;
+  footer.store = kStore;
+  footer.segment = 3;
+  footer.record_count = 2;
+  const std::uint64_t bytes = footer_bytes(headers.size());
+  std::string out(bytes, '\0');
+  encode_footer(footer, as_bytes(headers), kSegmentBytesMin - bytes,
+                std::as_writable_bytes(std::span(out)));
+  return out;
+}
+
+std::string superblock(bool sealed) {
+  Superblock s;
+  s.store = kStore;
+  s.segment_bytes = kSegmentBytesMin;
+  s.next_namespace_id = 3;
+  s.data_directories.push_back({.device = 0, .uuid = kStore, .path = ""});
+  s.namespaces.push_back({static_cast<NamespaceId>(1), 2, {.name = "llama", .model = "m"}});
+  s.namespaces.push_back(
+      {static_cast<NamespaceId>(2), 0, {.name = "default", .kind = NamespaceKind::mutable_}});
+  const std::string bytes = encode_superblock(s);
+  return sealed ? bytes : bytes.substr(0, bytes.size() - sizeof(Hash128));
+}
+
+void write(const std::filesystem::path& path, const std::string& bytes) {
+  std::filesystem::create_directories(path.parent_path());
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: fuzz_make_corpus DIRECTORY\n");
+    return 2;
+  }
+  const std::filesystem::path root = argv[1];
+  write(root / "record/block", record(RecordKind::block, 70000));
+  write(root / "record/small", record(RecordKind::block, 100));
+  write(root / "record/empty", record(RecordKind::block, 0));
+  write(root / "record/tombstone", record(RecordKind::tombstone, 0));
+  write(root / "record/note", record(RecordKind::note, 0));
+  write(root / "record/segment_header", segment_header());
+  write(root / "record/footer", footer());
+  IndexEntry entry;
+  entry.facts.expiry = 5;
+  entry.facts.parent.hash = {1, 2};
+  write(root / "record/index_entry", encode_index_entry(entry));
+  write(root / "record/index_counters", encode_counters({.evicted = 3}));
+  write(root / "superblock/sealed", superblock(true));
+  write(root / "superblock/unsealed", superblock(false));
+  const std::string state = encode_state(kStore, "hot-list", as_bytes("some content"));
+  write(root / "state/sealed", state);
+  write(root / "state/unsealed", state.substr(0, state.size() - sizeof(Hash128)));
+  return 0;
+}

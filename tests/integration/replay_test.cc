@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// Replays of made-up requests, killed at many points: every byte verified, nothing promised is
+// lost, nothing is left behind.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <string>
+
+#include "tests/integration/cli_harness.h"
+#include "tests/support/seed.h"
+#include "tests/support/temp_dir.h"
+
+namespace cairn::test {
+namespace {
+
+using testing::HasSubstr;
+
+class Replay : public testing::Test {
+ protected:
+  // What a replay makes for itself goes here, and must be gone when it ends.
+  Replay() {
+    if (const char* const before = std::getenv("TMPDIR")) tmpdir_before_ = before;
+    setenv("TMPDIR", temp_.path().c_str(), 1);
+  }
+  ~Replay() override {
+    if (tmpdir_before_) {
+      setenv("TMPDIR", tmpdir_before_->c_str(), 1);
+    } else {
+      unsetenv("TMPDIR");
+    }
+  }
+  bool nothing_left() const { return std::filesystem::is_empty(temp_.path()); }
+
+  static CliArguments tiny(CliArguments more) {
+    CliArguments all = {"replay", "--json", "--model", "tiny",       "--hot",
+                        "8MiB",   "--cold", "64MiB",   "--requests", "400"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  static void expect_sound(const nlohmann::ordered_json& report, std::uint64_t requests) {
+    ASSERT_TRUE(report.is_object());
+    EXPECT_EQ(report.begin().key(), "schema");
+    EXPECT_EQ(report["schema"], "cairn.replay/1");
+    EXPECT_EQ(report["requests"], requests);
+    EXPECT_EQ(report["wrong_bytes"], 0);
+    EXPECT_GT(report["blocks"], 0);
+    EXPECT_GT(report["verified_bytes"], 0);
+    EXPECT_GT(report["hits"]["hot"].get<int>() + report["hits"]["cold"].get<int>(), 0);
+    EXPECT_EQ(report["hits"]["warm"], 0);
+    for (const char* field : {"tokens", "prefix_hit_ratio", "moved_bytes", "compression_ratio",
+                              "put_bytes_per_s", "get_bytes_per_s", "evicted_blocks", "recovery"}) {
+      EXPECT_TRUE(report.contains(field)) << field;
+    }
+  }
+  static void expect_recovered(const nlohmann::ordered_json& recovery) {
+    ASSERT_TRUE(recovery.is_object());
+    EXPECT_EQ(recovery["signal"], "SIGKILL");
+    EXPECT_GT(recovery["full_s"], 0);
+    for (const char* level : {"memory", "written", "durable"}) {
+      const auto& count = recovery["by_durability"][level];
+      EXPECT_EQ(count["acknowledged"].get<int>(),
+                count["found"].get<int>() + count["evicted"].get<int>() + count["lost"].get<int>())
+          << level;
+      if (std::string_view(level) != "memory") {
+        EXPECT_EQ(count["lost"], 0) << level;
+      }
+    }
+  }
+
+  TempDir temp_{"replay"};
+  std::optional<std::string> tmpdir_before_;
+};
+
+TEST_F(Replay, ServesVerifiesAndLeavesNothingBehind) {
+  const CliResult result = run_cairn(tiny({}));
+  ASSERT_EQ(result.exit, 0) << result.out << result.err;
+  expect_sound(result.object(), 400);
+  EXPECT_TRUE(result.object()["recovery"].is_null());
+  EXPECT_TRUE(nothing_left());
+}
+
+TEST_F(Replay, EvictsWhenDiskIsShort) {
+  const CliResult result = run_cairn(tiny({"--cold", "40MiB", "--requests", "3000"}));
+  ASSERT_EQ(result.exit, 0) << result.out << result.err;
+  expect_sound(result.object(), 3000);
+  EXPECT_GT(result.object()["evicted_blocks"], 0);
+}
+
+TEST_F(Replay, KilledAnywhereKeepsItsPromises) {
+  std::uint64_t puts_in_flight = 0;
+  const std::uint64_t seed = announce_seed();
+  Rng rng(seed);
+  for (int kill = 0; kill < static_cast<int>(scaled(6)); ++kill) {
+    const double share = 0.05 + 0.85 * rng.fraction();
+    SCOPED_TRACE(share);
+    const CliResult result = run_cairn(
+        tiny({"--kill-at", std::to_string(share), "--seed", std::to_string(rng.below(1'000'000))}));
+    ASSERT_EQ(result.exit, 0) << result.out << result.err;
+    const auto report = result.object();
+    expect_sound(report, 400);
+    expect_recovered(report["recovery"]);
+    puts_in_flight += report["recovery"]["puts_in_flight"].get<std::uint64_t>();
+    EXPECT_TRUE(nothing_left());
+  }
+  EXPECT_GT(puts_in_flight, 0U) << "no kill met a put under way";
+}
+
+TEST_F(Replay, KilledWhileItEvictsKeepsItsPromises) {
+  const CliResult result =
+      run_cairn(tiny({"--cold", "40MiB", "--requests", "3000", "--kill-at", "0.8"}));
+  ASSERT_EQ(result.exit, 0) << result.out << result.err;
+  expect_sound(result.object(), 3000);
+  expect_recovered(result.object()["recovery"]);
+  EXPECT_GT(result.object()["recovery"]["by_durability"]["written"]["evicted"], 0);
+}
+
+TEST_F(Replay, OneDurabilityCanBeFixed) {
+  const CliResult result = run_cairn(tiny({"--durability", "written", "--kill-at", "0.5"}));
+  ASSERT_EQ(result.exit, 0) << result.out << result.err;
+  const auto levels = result.object()["recovery"]["by_durability"];
+  EXPECT_EQ(levels["memory"]["acknowledged"], 0);
+  EXPECT_EQ(levels["durable"]["acknowledged"], 0);
+  EXPECT_GT(levels["written"]["acknowledged"], 0);
+}
+
+TEST_F(Replay, InADirectoryOfOnesOwnTheStoreStays) {
+  const std::string directory = temp_.file("mine");
+  ASSERT_EQ(run_cairn(tiny({"--dir", directory, "--requests", "100"})).exit, 0);
+  const CliResult again = run_cairn(tiny({"--dir", directory, "--requests", "100"}));
+  ASSERT_EQ(again.exit, 0) << again.err;
+  EXPECT_GT(again.object()["hits"]["cold"], 0) << "what the first left";
+  EXPECT_EQ(run_cairn({"verify", "--dir", directory}).exit, 0);
+}
+
+TEST_F(Replay, ReadsATraceAndSkipsUnfilledBlocks) {
+  const std::string trace = temp_.file("trace.jsonl");
+  std::ofstream(trace)
+      << R"({"timestamp":0,"input_length":1500,"output_length":1,"hash_ids":[1,2,3]})" << '\n'
+      << R"({"timestamp":1,"input_length":1536,"output_length":1,"hash_ids":[1,2,4]})" << '\n';
+  const CliResult result = run_cairn({"replay", "--json", "--model", "tiny", "--hot", "8MiB",
+                                      "--cold", "64MiB", "--trace", trace});
+  ASSERT_EQ(result.exit, 0) << result.err;
+  const auto report = result.object();
+  EXPECT_EQ(report["requests"], 2);
+  EXPECT_EQ(report["blocks"], 5);  // the first request's last block is not full
+  EXPECT_EQ(report["tokens"], 3036);
+  EXPECT_EQ(report["hits"]["hot"], 2);
+  EXPECT_DOUBLE_EQ(report["prefix_hit_ratio"]["blocks"], 0.4);
+}
+
+TEST_F(Replay, SaysThatWarmIsNotUsedYet) {
+  const CliResult result = run_cairn(tiny({"--warm", "1GiB", "--requests", "20"}));
+  EXPECT_EQ(result.exit, 0);
+  EXPECT_THAT(result.err, HasSubstr("--warm is not used"));
+}
+
+TEST_F(Replay, RefusesWhatCannotWork) {
+  const auto exit_of = [](CliArguments more) { return run_cairn(tiny(std::move(more))).exit; };
+  EXPECT_EQ(exit_of({"--model", "gpt"}), 2);
+  EXPECT_EQ(exit_of({"--kill-at", "1"}), 2);
+  EXPECT_EQ(exit_of({"--kill-at", "0"}), 2);
+  EXPECT_EQ(exit_of({"--hot", "16K"}), 2);
+  EXPECT_EQ(exit_of({"--block-tokens", "0"}), 2);
+  EXPECT_EQ(exit_of({"--trace", temp_.file("none")}), 3);
+  std::ofstream(temp_.file("bad")) << "not json\n";
+  EXPECT_EQ(exit_of({"--trace", temp_.file("bad")}), 2);
+  std::filesystem::remove(temp_.file("bad"));
+  EXPECT_TRUE(nothing_left());
+}
+
+TEST_F(Replay, CtrlCEndsItWith130AndLeavesNothing) {
+  for (const bool killing : {false, true}) {
+    CliArguments arguments = tiny({"--requests", "40000"});
+    if (killing) arguments.insert(arguments.end(), {"--kill-at", "0.99"});
+    CliProcess replay(arguments);
+    ASSERT_TRUE(eventually([&] { return !nothing_left() || replay.has_ended(); }));
+    replay.send(SIGINT);
+    const CliResult result = replay.wait();
+    EXPECT_EQ(result.exit, 130) << result.err;
+    EXPECT_EQ(result.object()["schema"], "cairn.error/1");
+    EXPECT_EQ(result.object()["error"], "interrupted");
+    EXPECT_TRUE(nothing_left());
+  }
+}
+
+TEST_F(Replay, TheTableIsForPeople) {
+  CliArguments arguments = tiny({"--kill-at", "0.5"});
+  arguments.erase(arguments.begin() + 1);  // --json
+  const CliResult result = run_cairn(arguments);
+  EXPECT_EQ(result.exit, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("served from RAM"));
+  EXPECT_THAT(result.out, HasSubstr("wrong bytes"));
+  EXPECT_THAT(result.out, HasSubstr("every promise kept"));
+}
+
+}  // namespace
+}  // namespace cairn::test

@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: the catalog answers like an obvious one, whatever is done to it in whatever order.
+// Method: random operations on few ids, so that everything collides; after each the invariants
+// are checked and the answers compared, victims step by step. The same with a policy that
+// sorts everything every time, to show that the interface carries more than one.
+#include "tests/support/catalog_model.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+
+#include "engine/policy/lru.h"
+#include "tests/support/seed.h"
+
+namespace cairn::test {
+namespace {
+
+/// LRU without an idea: all blocks in a map, sorted when asked. Uses are counted to see that
+/// they are told where they are wanted.
+class SlowLru final : public Policy {
+ public:
+  explicit SlowLru(const PolicyContext& context) : stamps_(context.stamps) {}
+  void on_insert(BlockHandle block, Standing standing) override {
+    EXPECT_TRUE(blocks_.emplace(block, standing).second);
+  }
+  void on_standing(BlockHandle block, Standing standing) override { blocks_.at(block) = standing; }
+  void on_remove(BlockHandle block) override { EXPECT_EQ(blocks_.erase(block), 1U); }
+  void on_demote(BlockHandle block) override { EXPECT_TRUE(blocks_.contains(block)); }
+  bool wants_accesses() const override { return true; }
+  void on_access(std::span<const BlockHandle> blocks) override { accesses_ += blocks.size(); }
+  bool victims(bool last_copies, std::size_t count, std::vector<Candidate>& out) override {
+    std::vector<Candidate> all;
+    for (const auto& [block, standing] : blocks_) {
+      if (standing == Standing::backed || (last_copies && standing == Standing::last_copy)) {
+        all.push_back({block, stamps_[block]});
+      }
+    }
+    std::sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.worth < b.worth; });
+    all.resize(std::min(all.size(), count));
+    out.insert(out.end(), all.begin(), all.end());
+    return true;
+  }
+  std::uint64_t worth(BlockHandle block) const override { return stamps_[block]; }
+  bool offers(BlockHandle block, Standing standing) const override {
+    const auto found = blocks_.find(block);
+    return (found == blocks_.end() ? Standing::held : found->second) == standing;
+  }
+  std::size_t offered() const override {
+    std::size_t count = 0;
+    for (const auto& [block, standing] : blocks_) count += standing != Standing::held;
+    return count;
+  }
+  std::size_t memory_bytes() const override { return 0; }
+  void check_invariants() const override {}
+
+ private:
+  Stamps stamps_;
+  std::map<BlockHandle, Standing> blocks_;
+  std::uint64_t accesses_ = 0;
+};
+
+struct Setup {
+  std::uint64_t seed = 0;
+  std::uint64_t blocks_max = 0;
+  std::uint32_t shards = 1;
+  std::size_t ids = 0;
+  bool slow_policy = false;
+};
+
+class Run {
+ public:
+  explicit Run(const Setup& setup)
+      : setup_(setup), rng_(setup.seed), catalog_(options(setup)), model_(setup.blocks_max) {
+    for (std::size_t i = 0; i < setup.ids; ++i) ids_.push_back({{rng_.next(), rng_.next()}});
+    branching_ = rng_.between(1, 4);
+  }
+
+  void step() {
+    switch (rng_.below(24)) {
+      case 0:
+      case 1:
+      case 2:
+      case 3:
+        publish(TierKind::hot);
+        break;
+      case 4:
+      case 5:
+      case 6:
+        publish(TierKind::cold);
+        break;
+      case 7:
+      case 8:
+        write_back();
+        break;
+      case 9:
+        promote();
+        break;
+      case 10:
+        remove_copy();
+        break;
+      case 11:
+        remove();
+        break;
+      case 12:
+        drop_cold();
+        break;
+      case 13:
+        relocate();
+        break;
+      case 14:
+        pin();
+        break;
+      case 15:
+      case 16:
+        lease();
+        break;
+      case 17:
+      case 18:
+        release();
+        break;
+      case 19:
+        touch();
+        break;
+      case 20:
+        demote_or_expire();
+        break;
+      case 21:
+        match();
+        break;
+      case 22:
+        catalog_.set_loading(loading_ = rng_.chance(0.3));
+        break;
+      case 23:
+        evict();
+        break;
+    }
+    catalog_.check_invariants();
+    compare();
+    victims();
+  }
+
+  void finish() {
+    while (!leases_.empty()) release();
+    for (const BlockId id : ids_) {
+      EXPECT_EQ(catalog_.remove(id, UINT64_MAX).has_value(),
+                model_.remove(id, UINT64_MAX).has_value());
+      catalog_.check_invariants();
+    }
+    EXPECT_EQ(catalog_.entries(), 0U);
+    EXPECT_EQ(catalog_.blocks(), 0U);
+    EXPECT_EQ(catalog_.orphans(), 0U);
+  }
+
+ private:
+  struct Lease {
+    BlockId id;
+    Location hot;
+    BlockHandle handle;
+  };
+
+  static CatalogOptions options(const Setup& setup) {
+    CatalogOptions options;
+    options.blocks_max = setup.blocks_max;
+    options.shards = setup.shards;
+    if (setup.slow_policy) {
+      options.policy = [](const PolicyContext& context) {
+        return std::make_unique<SlowLru>(context);
+      };
+    }
+    return options;
+  }
+
+  BlockId any() { return ids_[rng_.below(ids_.size())]; }
+  Location fresh() { return Location{++locations_}; }
+  std::vector<BlockId> chain() {
+    std::vector<BlockId> ids;
+    std::size_t at = rng_.below(ids_.size());
+    for (std::size_t i = rng_.between(1, 8); i-- > 0; at = (at - 1) / branching_) {
+      ids.push_back(ids_[at]);
+      if (at == 0) break;
+    }
+    std::reverse(ids.begin(), ids.end());
+    return ids;
+  }
+
+  void publish(TierKind tier) {
+    const std::size_t index = rng_.below(ids_.size());
+    const BlockId id = ids_[index];
+    BlockFacts facts;
+    facts.sequence = rng_.between(1, 4);
+    facts.plain_bytes = static_cast<std::uint32_t>(rng_.between(0, kBlockBytesMax));
+    facts.plain_sum = rng_.next();
+    facts.pinned = rng_.chance(0.05);
+    facts.expiry = rng_.chance(0.2) ? static_cast<WallMicros>(rng_.between(1, 1000)) : 0;
+    if (index > 0 && rng_.chance(0.9)) facts.parent = ids_[(index - 1) / branching_];
+    if (rng_.chance(0.05)) facts.parent = any();
+    const auto ns = NamespaceId{static_cast<std::uint32_t>(rng_.between(1, 3))};
+    const Location location = fresh();
+    const auto cold_bytes =
+        static_cast<std::uint32_t>(tier == TierKind::cold ? rng_.below(1000) : 0);
+    Location freed_hot, freed_cold;
+    const bool expected =
+        model_.publish(id, ns, facts, tier, location, cold_bytes, &freed_hot, &freed_cold);
+    Residency replaced;
+    const bool actual = tier == TierKind::hot
+                            ? catalog_.publish_hot(id, ns, facts, location, &replaced)
+                            : catalog_.publish_cold(id, ns, facts, location, cold_bytes, &replaced);
+    ASSERT_EQ(actual, expected);
+    ASSERT_EQ(replaced.hot, freed_hot);
+    ASSERT_EQ(replaced.cold, freed_cold);
+  }
+  void write_back() {
+    const BlockId id = any();
+    const CatalogModel::Block* block = model_.find(id);
+    if (block == nullptr) return;
+    BlockFacts facts = block->facts;
+    const Location location = fresh();
+    Location none;
+    const bool expected =
+        model_.publish(id, block->ns, facts, TierKind::cold, location, 7, &none, &none);
+    ASSERT_EQ(catalog_.publish_cold(id, block->ns, facts, location, 7, nullptr), expected);
+  }
+  void promote() {
+    const BlockId id = any();
+    const std::uint64_t sequence = rng_.between(1, 4);
+    const Location hot = fresh();
+    ASSERT_EQ(catalog_.add_hot(id, sequence, hot), model_.add_hot(id, sequence, hot));
+  }
+  void remove_copy() {
+    const BlockId id = any();
+    const TierKind tier = rng_.chance(0.5) ? TierKind::hot : TierKind::cold;
+    Location location = fresh();
+    if (const CatalogModel::Block* block = model_.find(id); block != nullptr && rng_.chance(0.9)) {
+      location = tier == TierKind::hot ? block->hot : block->cold;
+    }
+    const bool expected = !location.is_null() && model_.remove_copy(id, tier, location);
+    ASSERT_EQ(catalog_.remove_copy(id, tier, location), expected);
+  }
+  void remove() {
+    const BlockId id = any();
+    const std::uint64_t sequence = rng_.between(1, 4);
+    const auto expected = model_.remove(id, sequence);
+    const auto actual = catalog_.remove(id, sequence);
+    ASSERT_EQ(actual.has_value(), expected.has_value());
+    if (!expected.has_value()) return;
+    ASSERT_EQ(actual->hot, expected->hot);
+    ASSERT_EQ(actual->cold, expected->cold);
+  }
+  void drop_cold() {
+    const BlockId id = any();
+    const CatalogModel::Block* block = model_.find(id);
+    const Location location = block != nullptr && rng_.chance(0.9) ? block->cold : fresh();
+    ASSERT_EQ(catalog_.drop_cold(id, location), model_.drop_cold(id, location));
+  }
+  void relocate() {
+    const BlockId id = any();
+    const CatalogModel::Block* block = model_.find(id);
+    const Location from = block != nullptr && rng_.chance(0.9) ? block->cold : fresh();
+    const Location to = fresh();
+    ASSERT_EQ(catalog_.relocate_cold(id, from, to), model_.relocate(id, from, to));
+  }
+  void pin() {
+    const BlockId id = any();
+    if (rng_.chance(0.2)) {
+      const bool pinned = rng_.chance(0.5);
+      CatalogModel::Block* block = model_.present(id);
+      if (block != nullptr) block->facts.pinned = pinned;
+      ASSERT_EQ(catalog_.set_durable_pin(id, pinned), block != nullptr);
+      return;
+    }
+    const int delta = rng_.chance(0.45) ? 1 : -1;
+    ASSERT_EQ(catalog_.pin(id, delta), model_.pin(id, delta));
+  }
+  void lease() {
+    const std::vector<BlockId> ids = chain();
+    const Read read = rng_.chance(0.5) ? Read::prefix : Read::each;
+    const std::vector<bool> expected = model_.lease(ids, read);
+    std::vector<Residency> out(ids.size());
+    const std::size_t count = catalog_.lease_hot(ids, read, out);
+    ASSERT_EQ(count, static_cast<std::size_t>(std::count(expected.begin(), expected.end(), true)));
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      ASSERT_EQ(!out[i].hot.is_null(), expected[i]) << i;
+      if (!expected[i]) continue;
+      const CatalogModel::Block* block = model_.find(ids[i]);
+      ASSERT_EQ(out[i].hot, block->hot);
+      ASSERT_EQ(out[i].facts.sequence, block->facts.sequence);
+      ASSERT_EQ(out[i].facts.plain_sum, block->facts.plain_sum);
+      ASSERT_EQ(out[i].facts.expiry, block->facts.expiry);
+      leases_.push_back({ids[i], out[i].hot, out[i].handle});
+    }
+  }
+  void release() {
+    std::vector<Location> freeable;
+    std::set<Location> expected;
+    const bool by_handle = rng_.chance(0.5);
+    std::vector<BlockId> ids;
+    std::vector<Location> hot;
+    std::vector<BlockHandle> handles;
+    for (std::size_t count = rng_.between(1, 6); count > 0 && !leases_.empty(); --count) {
+      const std::size_t at = rng_.below(leases_.size());
+      const Lease lease = leases_[at];
+      leases_.erase(leases_.begin() + static_cast<std::ptrdiff_t>(at));
+      if (model_.release(lease.id, lease.hot)) expected.insert(lease.hot);
+      ids.push_back(lease.id);
+      hot.push_back(lease.hot);
+      handles.push_back(lease.handle);
+    }
+    if (by_handle) {
+      catalog_.release(handles, &freeable);
+    } else {
+      catalog_.release(ids, hot, &freeable);
+    }
+    ASSERT_EQ(std::set<Location>(freeable.begin(), freeable.end()), expected);
+    ASSERT_EQ(freeable.size(), expected.size());
+  }
+  void touch() {
+    const std::vector<BlockId> ids = chain();
+    ASSERT_EQ(catalog_.touch(ids), model_.touch(ids));
+  }
+  void demote_or_expire() {
+    const BlockId id = any();
+    if (rng_.chance(0.5)) {
+      model_.make_oldest(id);
+      ASSERT_EQ(catalog_.make_oldest(id), model_.find(id) != nullptr);
+      return;
+    }
+    const auto expiry = static_cast<WallMicros>(rng_.below(3));
+    if (CatalogModel::Block* block = model_.present(id)) block->facts.expiry = expiry;
+    catalog_.set_expiry(id, expiry);
+  }
+  void match() {
+    const std::vector<BlockId> ids = chain();
+    std::vector<MatchedBlock> out(ids.size());
+    std::size_t expected = 0;
+    while (expected < ids.size() && model_.find(ids[expected]) != nullptr) ++expected;
+    ASSERT_EQ(catalog_.match(ids, out), expected);
+    for (std::size_t i = 0; i < expected; ++i) {
+      const CatalogModel::Block* block = model_.find(ids[i]);
+      ASSERT_EQ(out[i].tier, block->hot.is_null() ? TierKind::cold : TierKind::hot);
+      ASSERT_EQ(out[i].plain_bytes, block->facts.plain_bytes);
+    }
+  }
+  void evict() {
+    const TierKind tier = rng_.chance(0.5) ? TierKind::hot : TierKind::cold;
+    for (const Victim& victim : catalog_.victims(tier, rng_.between(1, 10), rng_.chance(0.7))) {
+      const Location location =
+          tier == TierKind::hot ? victim.residency.hot : victim.residency.cold;
+      ASSERT_TRUE(model_.remove_copy(victim.id, tier, location));
+      ASSERT_TRUE(catalog_.remove_copy(victim.id, tier, location));
+    }
+  }
+
+  void compare() {
+    const BlockId id = any();
+    const auto actual = catalog_.find(id);
+    const CatalogModel::Block* expected = model_.find(id);
+    ASSERT_EQ(actual.has_value(), expected != nullptr);
+    if (expected != nullptr) {
+      BlockFacts facts = expected->facts;
+      facts.parent = expected->parent;
+      ASSERT_EQ(actual->facts, facts);
+      ASSERT_EQ(actual->hot, expected->hot);
+      ASSERT_EQ(actual->cold, expected->cold);
+      ASSERT_EQ(actual->cold_bytes, expected->cold_bytes);
+      ASSERT_EQ(actual->namespace_id, expected->ns);
+      ASSERT_EQ(actual->pinned, expected->is_pinned());
+      ASSERT_EQ(actual->leased, model_.is_leased(id));
+    }
+    const std::vector<BlockId> children = catalog_.children(id);
+    ASSERT_EQ(std::set<BlockId>(children.begin(), children.end()), model_.children(id));
+    ASSERT_EQ(catalog_.entries(), model_.entries());
+    ASSERT_EQ(catalog_.orphans(), model_.orphans());
+    std::uint64_t blocks = 0, hot = 0;
+    for (const auto& [key, block] : model_.blocks()) {
+      blocks += block.present;
+      hot += !block.hot.is_null();
+    }
+    ASSERT_EQ(catalog_.blocks(), blocks);
+    const std::vector<BlockId> hottest = catalog_.hottest(ids_.size());
+    ASSERT_EQ(hottest.size(), hot);
+    for (std::size_t i = 1; i < hottest.size(); ++i) {
+      ASSERT_GT(model_.find(hottest[i - 1])->stamp, model_.find(hottest[i])->stamp);
+    }
+  }
+
+  void victims() {
+    const TierKind tier = rng_.chance(0.5) ? TierKind::hot : TierKind::cold;
+    const bool last_copies = tier == TierKind::cold || rng_.chance(0.5);
+    const std::size_t count = rng_.between(1, setup_.ids);
+    std::set<BlockId> orphans;
+    for (const auto& [id, block] : model_.blocks()) {
+      if (!loading_ && block.present && model_.is_below_lost(id)) orphans.insert(id);
+    }
+    CatalogModel after = model_;
+    std::size_t taken = 0;
+    for (const Victim& victim : catalog_.victims(tier, count, last_copies)) {
+      ++taken;
+      const std::set<BlockId> next = after.next_victims(tier, last_copies, orphans);
+      ASSERT_TRUE(next.contains(victim.id)) << "victim " << taken << " of " << count;
+      ASSERT_TRUE(after.remove_copy(
+          victim.id, tier, tier == TierKind::hot ? victim.residency.hot : victim.residency.cold));
+    }
+    ASSERT_LE(taken, count);
+    if (taken == count) return;
+    ASSERT_TRUE(after.next_victims(tier, last_copies, orphans).empty());
+  }
+
+  const Setup setup_;
+  Rng rng_;
+  Catalog catalog_;
+  CatalogModel model_;
+  std::vector<BlockId> ids_;
+  std::uint64_t branching_ = 2;
+  std::uint64_t locations_ = 0;
+  bool loading_ = false;
+  std::vector<Lease> leases_;
+};
+
+void run(const Setup& setup, std::size_t steps) {
+  print_seed(setup.seed);
+  Run run(setup);
+  for (std::size_t i = 0; i < steps && !testing::Test::HasFatalFailure(); ++i) run.step();
+  if (!testing::Test::HasFatalFailure()) run.finish();
+}
+
+TEST(CatalogModel, RandomOperationsAgreeWithAnObviousCatalog) {
+  for (const std::uint64_t seed : seeds({1, 2, 3}, 2)) {
+    run({seed, 1000, 4, 40, false}, scaled(3000));
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(CatalogModel, TheLimitOfEntriesIsExact) {
+  for (const std::uint64_t seed : seeds({11, 12}, 2)) {
+    run({seed, 24, 2, 40, false}, scaled(3000));
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(CatalogModel, OneShardIsEnough) {
+  for (const std::uint64_t seed : seeds({21}, 1)) {
+    run({seed, 1000, 1, 60, false}, scaled(2000));
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(CatalogModel, APolicyThatWantsAccessesFitsTheSameInterface) {
+  for (const std::uint64_t seed : seeds({31, 32}, 2)) {
+    run({seed, 1000, 4, 40, true}, scaled(2000));
+    if (HasFatalFailure()) return;
+  }
+}
+
+}  // namespace
+}  // namespace cairn::test

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+// Restart: the catalog is filled while the engine serves, and what was hot comes back.
+#include <gtest/gtest.h>
+
+#include "engine/hot_list.h"
+#include "tests/support/engine_world.h"
+
+namespace cairn::test {
+namespace {
+
+EngineWorldOptions inline_cold() {
+  EngineWorldOptions options;
+  options.asynchronous_cold = false;
+  return options;
+}
+
+TEST(Recovery, ServesWhileTheCatalogIsBeingLoaded) {
+  EngineWorld world(inline_cold());
+  const NamespaceId ns = world.open_namespace("n");
+  const std::vector<std::string> keys = EngineWorld::chain("c", 10);
+  world.put_chain(ns, keys, 500);
+  world.restart_unloaded();
+  ASSERT_FALSE(world.engine().is_recovered());
+  // match never waits: it says that it does not know everything.
+  const Match match = world.engine().match(ns, EngineWorld::refs(keys));
+  EXPECT_EQ(match.prefix_blocks, 0U);
+  EXPECT_TRUE(match.incomplete);
+  // acquire asks.
+  std::optional<std::size_t> delivered;
+  const std::vector<KeyRef> refs = EngineWorld::refs(keys);
+  world.engine().acquire(ns, refs, {}, [&](const absl::StatusOr<Lease>& lease) {
+    delivered = lease.ok() ? lease->blocks().size() : 99;
+  });
+  world.settle();
+  EXPECT_EQ(delivered, 10U);
+  EXPECT_TRUE(world.engine().is_recovered());
+  EXPECT_FALSE(world.engine().match(ns, EngineWorld::refs(keys)).incomplete);
+}
+
+TEST(Recovery, LoadAndAnnounceAskForWhatIsUnknown) {
+  EngineWorld world(inline_cold());
+  const NamespaceId ns = world.open_namespace("n");
+  world.put(ns, "loaded", 500);
+  world.put(ns, "announced", 500);
+  world.restart_unloaded();
+  const KeyRef announced{"announced"};
+  EXPECT_EQ(
+      world.engine().announce(ns, {&announced, 1}, world.clock().now() + Duration::seconds(1)), 1U);
+  EXPECT_EQ(world.engine().match(ns, {&announced, 1}).blocks.at(0).tier, TierKind::hot);
+  std::string buffer(500, '\0');
+  LoadTarget target{.key = {"loaded"},
+                    .buffer = {reinterpret_cast<std::byte*>(buffer.data()), buffer.size()}};
+  ASSERT_TRUE(world.engine().load_sync(ns, {&target, 1}).ok());
+  EXPECT_TRUE(target.found);
+  EXPECT_EQ(buffer, make_payload("loaded", 0, 500));
+}
+
+TEST(Recovery, APutOfAnUnknownBlockKeepsTheFirstBytes) {
+  EngineWorld world(inline_cold());
+  const NamespaceId ns = world.open_namespace("n");
+  world.put(ns, "k", 500, 1);
+  world.restart_unloaded();
+  EXPECT_EQ(world.put(ns, "k", 500, 2).outcome, PutOutcome::already_present);
+  world.settle();
+  EXPECT_EQ(world.get(ns, "k"), make_payload("k", 1, 500));
+}
+
+TEST(Recovery, AnOverwriteWhileLoadingBeatsWhatTheScanShows) {
+  EngineWorld world(inline_cold());
+  const NamespaceId ns = world.open_namespace("m", NamespaceKind::mutable_);
+  world.put(ns, "k", 500, 1);
+  world.put(ns, "gone", 500, 1);
+  world.restart_unloaded();
+  world.cold().freeze_scans();
+  EXPECT_EQ(world.put(ns, "k", 400, 2).outcome, PutOutcome::replaced);
+  EXPECT_TRUE(world.put(ns, "gone", 400, 2).status.ok());
+  ASSERT_TRUE(world.erase(ns, "gone"));
+  world.settle();
+  ASSERT_TRUE(world.engine().is_recovered());
+  EXPECT_EQ(world.get(ns, "k"), make_payload("k", 2, 400));
+  EXPECT_EQ(world.get(ns, "gone"), std::nullopt);
+}
+
+TEST(Recovery, ABlockThatMovesWhileLoadingIsFoundWhereItIs) {
+  EngineWorld world(inline_cold());
+  const NamespaceId ns = world.open_namespace("n");
+  world.put(ns, "k", 500);
+  world.restart_unloaded();
+  world.cold().freeze_scans();  // shows it where it was
+  EXPECT_TRUE(world.cold().relocate(world.name(ns, "k")));
+  EXPECT_TRUE(world.cold().relocate(world.name(ns, "k")));
+  world.settle();
+  EXPECT_EQ(world.get(ns, "k"), make_payload("k", 0, 500));
+  EXPECT_EQ(world.engine().stats().corrupt_blocks, 0U);
+}
+
+TEST(Recovery, AnEvictionWhileLoadingIsNotUndoneByTheScan) {
+  EngineWorld world(inline_cold());
+  const NamespaceId ns = world.open_namespace("n");
+  world.put(ns, "k", 500);
+  world.restart_unloaded();
+  world.cold().freeze_scans();
+  ASSERT_TRUE(world.get(ns, "k").has_value());  // known now
+  ASSERT_TRUE(world.engine().evict_unused(TierKind::hot, 0).ok());
+  ASSERT_TRUE(world.engine().evict_unused(TierKind::cold, 0).ok());
+  world.settle();
+  EXPECT_EQ(world.match(ns, {"k"}), 0U);
+}
+
+TEST(Recovery, AScanThatEndsInAnErrorIsNotTheEndOfTheData) {
+  EngineWorld world(inline_cold());
+  const NamespaceId ns = world.open_namespace("n");
+  const std::vector<std::string> keys = EngineWorld::chain("c", 10);
+  world.put_chain(ns, keys, 500);
+  world.restart_unloaded();
+  world.cold().fail_scan(ErrorCode::corruption);
+  world.settle();
+  EXPECT_FALSE(world.engine().is_recovered());
+  EXPECT_TRUE(has_code(world.engine().wait_recovered(TimePoint::never()), ErrorCode::corruption));
+  EXPECT_FALSE(world.engine().stats().recovered);
+  // What the scan did not show is asked for, one by one.
+  EXPECT_TRUE(world.engine().match(ns, EngineWorld::refs(keys)).incomplete);
+  const auto lease = world.acquire(ns, keys);
+  ASSERT_TRUE(lease.ok());
+  EXPECT_EQ(lease->blocks().size(), 10U);
+  EXPECT_TRUE(world.erase(ns, keys[9]));
+  EXPECT_EQ(world.get(ns, keys[9]), std::nullopt);
+}
+
+TEST(Recovery, TellsACleanStopFromAnother) {
+  EngineWorld world;
+  const NamespaceId ns = world.open_namespace("n");
+  world.put(ns, "k", 500);
+  world.restart();
+  EXPECT_TRUE(world.engine().stats().opened_clean);
+  EXPECT_EQ(world.engine().stats().recovered_blocks, 1U);
+  world.kill();
+  EXPECT_FALSE(world.engine().stats().opened_clean);
+  EXPECT_EQ(world.get(ns, "k"), make_payload("k", 0, 500));
+}
+
+TEST(Recovery, WhatWasHotComesBackInOrderOfWorth) {
+  EngineWorldOptions options;
+  options.hot_bytes = 40'000;
+  options.engine.rewarm_bytes = 3000;
+  EngineWorld world(options);
+  const NamespaceId ns = world.open_namespace("n");
+  for (int i = 0; i < 10; ++i) world.put(ns, "k" + std::to_string(i), 1000);
+  for (const char* key : {"k3", "k7", "k5"}) ASSERT_TRUE(world.get(ns, key).has_value());
+  world.restart();
+  world.advance(Duration::seconds(5));
+  EXPECT_EQ(world.hot().usage().used_bytes, 3000U);  // the budget
+  EXPECT_EQ(world.engine().stats().rewarmed_blocks, 3U);
+  for (const char* key : {"k3", "k7", "k5"}) {
+    const KeyRef ref{key};
+    EXPECT_EQ(world.engine().match(ns, {&ref, 1}).blocks[0].tier, TierKind::hot) << key;
+  }
+}
+
+TEST(Recovery, WhatWasHotComesBackAtALimitedRate) {
+  EngineWorldOptions options;
+  options.hot_bytes = 40'000;
+  options.engine.rewarm_bytes_per_second = 10'000;
+  EngineWorld world(options);
+  const NamespaceId ns = world.open_namespace("n");
+  for (int i = 0; i < 20; ++i) world.put(ns, "k" + std::to_string(i), 1000);
+  world.restart();
+  world.advance(Duration::millis(500));
+  EXPECT_LE(world.hot().usage().used_bytes, 7000U);
+  EXPECT_GE(world.hot().usage().used_bytes, 4000U);
+  world.advance(Duration::seconds(2));
+  EXPECT_EQ(world.hot().usage().used_bytes, 20'000U);
+}
+
+TEST(Recovery, TheHotListIsSavedPeriodically) {
+  EngineWorldOptions options;
+  options.engine.hot_list_interval = Duration::seconds(10);
+  EngineWorld world(options);
+  const NamespaceId ns = world.open_namespace("n");
+  world.put(ns, "k", 1000);
+  world.advance(Duration::seconds(11));
+  world.kill();  // closes nothing
+  world.advance(Duration::seconds(1));
+  EXPECT_EQ(world.engine().stats().rewarmed_blocks, 1U);
+}
+
+TEST(Recovery, ADamagedHotListIsDropped) {
+  EngineWorld world;
+  const NamespaceId ns = world.open_namespace("n");
+  world.put(ns, "k", 1000);
+  for (const std::string& content : {std::string(), std::string("nonsense that is long enough"),
+                                     detail::encode_hot_list({BlockId{}}) + "x"}) {
+    EXPECT_FALSE(detail::parse_hot_list(content).ok());
+    ASSERT_TRUE(world.engine().close().ok());
+    ASSERT_TRUE(world.cold().save_state(detail::HotList::kStateName, as_bytes(content)).ok());
+    world.restart();
+    world.advance(Duration::seconds(1));
+    EXPECT_EQ(world.engine().stats().rewarmed_blocks, 0U);
+    EXPECT_TRUE(world.get(ns, "k").has_value());
+  }
+}
+
+TEST(Recovery, ClosingWhileLoadingIsFine) {
+  EngineWorld world;
+  const NamespaceId ns = world.open_namespace("n");
+  world.put(ns, "k", 1000);
+  world.restart_unloaded();
+  EXPECT_TRUE(world.engine().close().ok());
+  world.restart();
+  EXPECT_TRUE(world.get(ns, "k").has_value());
+}
+
+TEST(Recovery, InAReadOnlyStoreChangesNothing) {
+  EngineWorld world;
+  const NamespaceId ns = world.open_namespace("m", NamespaceKind::mutable_);
+  world.put(ns, "k", 1000, 1, Durability::written, world.clock().wall() + 1'000'000);
+  world.put(ns, "stays", 1000);
+  world.options().read_only = true;
+  world.clock().jump_wall(10'000'000);
+  world.restart();
+  EXPECT_EQ(world.get(ns, "k"), std::nullopt);
+  EXPECT_TRUE(world.get(ns, "stays").has_value());
+  world.advance(Duration::seconds(5));
+  EXPECT_EQ(world.cold().stored_blocks(), 2U);
+}
+
+}  // namespace
+}  // namespace cairn::test
