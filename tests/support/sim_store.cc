@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "engine/base/status.h"
-#include "tests/support/sim_device.h"
 #include "tests/support/sim_rocksdb_fs.h"
 
 namespace cairn::test {

@@ -20,6 +20,7 @@
 #include "engine/engine_factory.h"
 #include "tests/support/manual_clock.h"
 #include "tests/support/seed.h"
+#include "tests/support/sim_device.h"
 #include "tests/support/sim_disk.h"
 #include "tiers/cold/cold_tier.h"
 #include "tiers/hot/hot_tier.h"
@@ -52,6 +53,7 @@ class SimStore {
   DurableTier& cold() { return *cold_; }
   SimDisk& disk() { return *disk_; }
   ManualClock& clock() { return clock_; }
+  SimDevice& device() { return *device_; }
   bool is_open() const { return engine_ != nullptr; }
 
   /// Runs what can run; time moves to the next timer when nothing can, at most `patience` in all.
@@ -74,7 +76,7 @@ class SimStore {
   SimStoreOptions options_;
   ManualClock clock_;
   std::shared_ptr<SimDisk> disk_;
-  std::unique_ptr<tiers::Device> device_;
+  std::unique_ptr<SimDevice> device_;
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<tiers::HotTier> hot_;
   std::unique_ptr<DurableTier> cold_;

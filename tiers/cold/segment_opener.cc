@@ -14,6 +14,8 @@
 namespace cairn::tiers {
 namespace {
 
+constexpr Duration kFilesRetry = Duration::seconds(1);  // on a full disk
+
 std::uint32_t number(const Segment& segment) {
   return static_cast<std::uint32_t>(segment.id);
 }
@@ -53,7 +55,13 @@ void SegmentOpener::open(Segment& segment, std::uint64_t opened_at_sequence, Don
     core_.io_loop.post([this, &segment, opened_at_sequence, file = std::move(file),
                         done = std::move(done)]() mutable {
       if (!file.ok()) {
-        if (has_code(file.status(), ErrorCode::no_space)) table_.out_of_files();
+        if (has_code(file.status(), ErrorCode::no_space)) {
+          table_.out_of_files();
+          // Whoever filled the disk may give the room back, and nobody would tell.
+          core_.io_loop.run_at(core_.clock.now() + kFilesRetry, [this, alive = core_.alive] {
+            if (*alive) table_.retry_files();
+          });
+        }
         table_.failed(segment);
         done(with_context(file.status(), concat("make segment ", number(segment))));
         return;
