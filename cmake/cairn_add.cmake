@@ -57,8 +57,9 @@ function(cairn_group group member)
   add_dependencies(${group} ${member})
 endfunction()
 
-# The sanitizer trees run what can hold a data race or a memory error of engine, tiers and
-# parsers; architecture reads sources, integration runs the release programs.
+# What the ASan tree leaves out: architecture reads sources, integration runs the programs and
+# links the installed library as a stranger does.
+set(CAIRN_UNSANITIZED_KINDS architecture integration)
 
 # Every test sees where it is; sanitizers also learn what in Debian's libraries to overlook.
 function(cairn_test_environment out)
@@ -74,17 +75,12 @@ function(cairn_test_environment out)
   set(${out} "${environment}" PARENT_SCOPE)
 endfunction()
 
-# What the sanitizer trees run: the tests that were seen clean there. The others join as each is.
-set(CAIRN_SANITIZED_TESTS
-  "(hash_|catalog_test|catalog_model|policy_lru|hot_tier|nt_copy|kv_model|trace_test|generator|explain)")
-set(CAIRN_THREAD_CLEAN_TESTS "(hash_chain|catalog_threads|device_contract)")
-
 function(cairn_test_properties test kind timeout threaded serial)
   set(labels ${kind})
-  if(test MATCHES "${CAIRN_SANITIZED_TESTS}")
+  if(NOT kind IN_LIST CAIRN_UNSANITIZED_KINDS)
     list(APPEND labels sanitized)
   endif()
-  if(threaded AND test MATCHES "${CAIRN_THREAD_CLEAN_TESTS}")
+  if(threaded)
     list(APPEND labels threaded)
   endif()
   math(EXPR timeout "${timeout} * ${CAIRN_TEST_TIMEOUT_FACTOR}")
@@ -114,10 +110,10 @@ function(cairn_test)
   cairn_test_properties(${arg_KIND}.${arg_NAME} ${arg_KIND} ${arg_TIMEOUT} ${arg_THREADED} ${arg_SERIAL})
   cairn_group(tests_all ${arg_NAME})
   cairn_group(tests_${arg_KIND} ${arg_NAME})
-  if(arg_NAME MATCHES "${CAIRN_SANITIZED_TESTS}")
+  if(NOT arg_KIND IN_LIST CAIRN_UNSANITIZED_KINDS)
     cairn_group(tests_sanitized ${arg_NAME})
   endif()
-  if(arg_THREADED AND arg_NAME MATCHES "${CAIRN_THREAD_CLEAN_TESTS}")
+  if(arg_THREADED)
     cairn_group(tests_threaded ${arg_NAME})
   endif()
 endfunction()

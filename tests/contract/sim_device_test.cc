@@ -158,10 +158,10 @@ TEST(SimDevice, AWriteInFlightAtThePowerCutIsDroppedKeptOrTorn) {
   for (std::uint64_t i = 0; i < 100; ++i) {
     auto disk = std::make_shared<SimDisk>();
     ManualClock clock;
+    AlignedBuffer buffer(8192);  // outlives the device, which ends what is in flight
     SimDevice device(disk, clock);
     const FileId file = device.open_file("/f", OpenMode::create).value();
     ASSERT_TRUE(device.sync_directory("/").ok());
-    AlignedBuffer buffer(8192);
     std::memset(buffer.data(), 'x', buffer.size());
     iovec part{buffer.data(), buffer.size()};
     IoOp op{.kind = IoKind::write, .file = file, .buffers = {&part, 1}};

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,6 +40,7 @@ class TierUnderTest {
 struct TierFactory {
   std::string name;
   std::function<std::unique_ptr<TierUnderTest>()> make;
+  friend void PrintTo(const TierFactory& factory, std::ostream* out) { *out << factory.name; }
 };
 
 class TierContract : public ::testing::TestWithParam<TierFactory> {
@@ -124,5 +126,8 @@ class TierContract : public ::testing::TestWithParam<TierFactory> {
   NamespaceId ns_{};
   std::uint64_t sequence_ = 0;
 };
+
+/// What only tiers that keep names and outlive the process promise.
+class DurableTierContract : public TierContract {};
 
 }  // namespace cairn::test

@@ -207,8 +207,7 @@ TEST_P(TierContract, RefusesEverythingOnceClosed) {
   EXPECT_TRUE(has_code(read(stored), ErrorCode::closed));
 }
 
-TEST_P(TierContract, VerifiesKeyAndVersionOnDelivery) {
-  if (!is_durable()) GTEST_SKIP() << "a tier in RAM keeps no names";
+TEST_P(DurableTierContract, VerifiesKeyAndVersionOnDelivery) {
   Stored stored = put("right", 1000);
   Stored other = stored;
   other.key = "wrong";
@@ -220,8 +219,7 @@ TEST_P(TierContract, VerifiesKeyAndVersionOnDelivery) {
   EXPECT_EQ(durable().health().corruptions, 0U) << "nobody's bytes were bad";
 }
 
-TEST_P(TierContract, TheNewestVersionWinsInWhateverOrderTheyEnd) {
-  if (!is_durable()) GTEST_SKIP() << "no versions in RAM";
+TEST_P(DurableTierContract, TheNewestVersionWinsInWhateverOrderTheyEnd) {
   const NamespaceId ns = medium_->namespace_id(NamespaceKind::mutable_);
   const std::uint64_t older = next_sequence(), newer = next_sequence();
   EXPECT_TRUE(put("k", 300, ns, newer).status.ok());
@@ -237,8 +235,7 @@ TEST_P(TierContract, TheNewestVersionWinsInWhateverOrderTheyEnd) {
   EXPECT_FALSE(lookup("k", ns).has_value()) << "an older write does not undo a removal";
 }
 
-TEST_P(TierContract, WhatIsStoredOutlivesTheProcessAndWhatIsErasedDoesNot) {
-  if (!is_durable()) GTEST_SKIP() << "RAM";
+TEST_P(DurableTierContract, WhatIsStoredOutlivesTheProcessAndWhatIsErasedDoesNot) {
   const NamespaceId ns = medium_->namespace_id(NamespaceKind::mutable_);
   const Stored kept = put("kept", 5000, ns_);
   const Stored gone = put("gone", 5000, ns_);
@@ -258,8 +255,7 @@ TEST_P(TierContract, WhatIsStoredOutlivesTheProcessAndWhatIsErasedDoesNot) {
   EXPECT_EQ(durable().counters().erased_ever, 1U);
 }
 
-TEST_P(TierContract, ScansEverythingOnceInOrder) {
-  if (!is_durable()) GTEST_SKIP() << "no names in RAM";
+TEST_P(DurableTierContract, ScansEverythingOnceInOrder) {
   for (int i = 0; i < 25; ++i) ASSERT_TRUE(put(concat("s", i + 10), 100).status.ok());
   ASSERT_TRUE(remove("s12", ns_, UINT64_MAX, RemovalReason::evicted).ok());
   std::string cursor;
@@ -275,8 +271,7 @@ TEST_P(TierContract, ScansEverythingOnceInOrder) {
   EXPECT_EQ(durable().usage().blocks, 24U);
 }
 
-TEST_P(TierContract, NotesChangeFactsAndOutliveTheProcess) {
-  if (!is_durable()) GTEST_SKIP() << "RAM";
+TEST_P(DurableTierContract, NotesChangeFactsAndOutliveTheProcess) {
   const Stored stored = put("k", 100);
   Note note{.name = {ns_, "k", 0},
             .sequence = stored.sequence,
@@ -294,8 +289,7 @@ TEST_P(TierContract, NotesChangeFactsAndOutliveTheProcess) {
   EXPECT_TRUE(read(stored).ok());
 }
 
-TEST_P(TierContract, ClearedNamespacesAreEmptyForGood) {
-  if (!is_durable()) GTEST_SKIP() << "RAM";
+TEST_P(DurableTierContract, ClearedNamespacesAreEmptyForGood) {
   const NamespaceId other = medium_->namespace_id(NamespaceKind::mutable_);
   const Stored gone = put("k", 3000);
   const Stored stays = put("k", 3000, other);
@@ -310,8 +304,7 @@ TEST_P(TierContract, ClearedNamespacesAreEmptyForGood) {
   EXPECT_TRUE(read(stays, other).ok());
 }
 
-TEST_P(TierContract, StateFilesAreGivenBackWhole) {
-  if (!is_durable()) GTEST_SKIP() << "RAM";
+TEST_P(DurableTierContract, StateFilesAreGivenBackWhole) {
   ASSERT_TRUE(durable().save_state("list", as_bytes("first")).ok());
   ASSERT_TRUE(durable().save_state("list", as_bytes("second")).ok());
   medium_->restart();
@@ -319,18 +312,25 @@ TEST_P(TierContract, StateFilesAreGivenBackWhole) {
   EXPECT_TRUE(has_code(durable().load_state("none").status(), ErrorCode::not_found));
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Media, TierContract,
-    ::testing::Values(
-        TierFactory{"memory", [] { return std::make_unique<MemoryUnderTest>(); }},
-        TierFactory{"hot", [] { return std::make_unique<HotUnderTest>(); }},
-        TierFactory{"cold_simulated", [] { return std::make_unique<SimColdUnderTest>(); }},
-        TierFactory{"cold_posix",
-                    [] { return std::make_unique<RealColdUnderTest>(tiers::DeviceChoice::posix); }},
-        TierFactory{
-            "cold_automatic",
-            [] { return std::make_unique<RealColdUnderTest>(tiers::DeviceChoice::automatic); }}),
-    [](const auto& tested) { return tested.param.name; });
+const auto name_of = [](const auto& tested) { return tested.param.name; };
+
+std::vector<TierFactory> durable_tiers() {
+  return {{"memory", [] { return std::make_unique<MemoryUnderTest>(); }},
+          {"cold_simulated", [] { return std::make_unique<SimColdUnderTest>(); }},
+          {"cold_posix",
+           [] { return std::make_unique<RealColdUnderTest>(tiers::DeviceChoice::posix); }},
+          {"cold_automatic",
+           [] { return std::make_unique<RealColdUnderTest>(tiers::DeviceChoice::automatic); }}};
+}
+
+std::vector<TierFactory> all_tiers() {
+  std::vector<TierFactory> all = durable_tiers();
+  all.push_back({"hot", [] { return std::make_unique<HotUnderTest>(); }});
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Media, TierContract, ::testing::ValuesIn(all_tiers()), name_of);
+INSTANTIATE_TEST_SUITE_P(Media, DurableTierContract, ::testing::ValuesIn(durable_tiers()), name_of);
 
 }  // namespace
 }  // namespace cairn::test

@@ -98,10 +98,13 @@ struct IndexHealth {
   std::uint64_t reopened = 0;  // times that it came back after an error
 };
 
-/// How long the log was that the last opening read, and whether its end was torn.
+/// What this opening found: how long the log was, whether its end was torn.
 struct IndexRecovery {
   std::uint64_t log_bytes = 0;
   bool log_torn = false;  // the tail after the last whole batch was dropped
+  /// The process before this one gave out sequence numbers from here on; 0: not known. What the
+  /// log lost is of that process alone: an opening takes the log into tables.
+  std::uint64_t first_sequence = 0;
 };
 
 class Index {

@@ -179,6 +179,7 @@ absl::StatusOr<std::optional<SegmentHeader>> first_page(Device& device, const st
 absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
                                            const std::string& directory,
                                            const Superblock& superblock) {
+  const std::uint64_t first_sequence = index.recovery().first_sequence;
   CAIRN_ASSIGN_OR_RETURN(const std::vector<SegmentRow> rows, index.segments());
   absl::flat_hash_map<SegmentId, SegmentRow> known;
   for (const SegmentRow& row : rows) known[row.segment] = row;
@@ -192,7 +193,9 @@ absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
     const std::string path = segment_path(directory, *id);
     CAIRN_ASSIGN_OR_RETURN(const std::optional<SegmentHeader> header,
                            first_page(device, path, *id, superblock));
-    if (!header) continue;
+    // What processes before the last one left unnamed was judged by the openings since: a reader
+    // may have seen what stands there instead.
+    if (!header || header->opened_at_sequence < first_sequence) continue;
     const SegmentRow row = known.contains(*id) ? known[*id] : SegmentRow{.segment = *id};
     const bool newer = header->generation > row.generation;
     if (!newer && row.state != SegmentState::open) continue;

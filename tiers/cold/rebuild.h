@@ -96,9 +96,9 @@ class Rebuilder {
 SegmentRow row_of(SegmentId id, const SegmentSummary& summary);
 
 /// After a dirty stop whose log was torn (or is empty): applies the segments that were open
-/// when the log's last whole batch was written, or were opened since. Erased blocks whose
-/// tombstones lie there stay erased; blocks whose entries were lost come back. Reads the
-/// first page of every segment and all of those few.
+/// when the log's last whole batch was written, or were opened since, if the process before this
+/// one opened them. Erased blocks whose tombstones lie there stay erased; blocks whose entries
+/// were lost come back. Reads the first page of every segment and all of those few.
 absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
                                            const std::string& directory,
                                            const Superblock& superblock);

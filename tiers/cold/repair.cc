@@ -212,11 +212,10 @@ absl::Status Repair::put_in_place() {
   rebuilt.directory = rebuild_path();
   CAIRN_ASSIGN_OR_RETURN(const std::string aside, place_for_old_index());
   CAIRN_ASSIGN_OR_RETURN(const bool moved, set_index_aside(current, aside));
-  if (moved) {
-    report_.old_index = aside;
-    CAIRN_RETURN_IF_ERROR(device_.sync_directory(lost_found_path(options_.directory)));
-  }
-  // The old name is surely gone before it is given anew.
+  if (moved) report_.old_index = aside;
+  // A name that is not on the medium yet cannot be moved there: a cut would leave the new index
+  // where it was made. And the old name is surely gone before it is given anew.
+  CAIRN_RETURN_IF_ERROR(device_.sync_directory(lost_found_path(options_.directory)));
   CAIRN_RETURN_IF_ERROR(device_.sync_directory(options_.directory));
   CAIRN_RETURN_IF_ERROR(move_index(rebuilt, current.directory));
   CAIRN_RETURN_IF_ERROR(device_.sync_directory(options_.directory));

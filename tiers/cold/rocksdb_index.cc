@@ -120,7 +120,7 @@ class RocksdbIndex final : public Index {
 
   const IndexOptions options_;
   const std::shared_ptr<IndexFileEvents> events_;
-  const IndexRecovery recovery_;
+  IndexRecovery recovery_;  // set by start()
 
   mutable Mutex mutex_{LockRank::index};
   CondVar changed_;
@@ -133,6 +133,7 @@ class RocksdbIndex final : public Index {
   IndexDatabase database_;              // replaced by reopen() alone, when nobody reads
   bool broken_ = false;                 // belongs to the writer's turn: RocksDB refuses writes
   std::uint64_t sequence_ceiling_ = 1;  // belongs to the writer's turn
+  bool has_reserved_ = false;           // belongs to the writer's turn
 
   std::atomic<std::uint64_t> usage_{0};
   std::atomic<std::uint64_t> usage_at_bytes_{0};
@@ -169,6 +170,7 @@ absl::Status RocksdbIndex::start(bool fresh, bool full) {
   }
   CAIRN_ASSIGN_OR_RETURN(const std::optional<std::string> binding, own_row('b'));
   CAIRN_ASSIGN_OR_RETURN(const std::optional<std::string> ceiling, own_row('q'));
+  CAIRN_ASSIGN_OR_RETURN(const std::optional<std::string> first, own_row('f'));
   CAIRN_ASSIGN_OR_RETURN(const std::optional<std::string> counters, own_row('c'));
   if (!binding || !ceiling || ceiling->size() != 8) {
     return index_damaged(options_.directory, "it was never finished");
@@ -176,6 +178,9 @@ absl::Status RocksdbIndex::start(bool fresh, bool full) {
   CAIRN_ASSIGN_OR_RETURN(const StoreUuid store, parse_binding(as_bytes(*binding)));
   if (store != options_.store) return index_damaged(options_.directory, "it is another store's");
   sequence_ceiling_ = load_le<std::uint64_t>(as_bytes(*ceiling));
+  if (first && first->size() == 8) {
+    recovery_.first_sequence = load_le<std::uint64_t>(as_bytes(*first));
+  }
   if (counters) {
     CAIRN_ASSIGN_OR_RETURN(const IndexCounters parsed, parse_counters(as_bytes(*counters)));
     MutexLock lock(mutex_);
@@ -237,8 +242,14 @@ absl::StatusOr<std::uint64_t> RocksdbIndex::reserve_sequences(std::uint64_t coun
   append_le(ceiling, first + count);
   rocksdb::WriteBatch batch;
   batch.Put(slice(index_own_key('q')), slice(ceiling));
+  if (!has_reserved_) {
+    std::string own_first;
+    append_le(own_first, first);
+    batch.Put(slice(index_own_key('f')), slice(own_first));
+  }
   CAIRN_RETURN_IF_ERROR(admit(batch.GetDataSize(), true));
   CAIRN_RETURN_IF_ERROR(commit(batch, true));
+  has_reserved_ = true;
   sequence_ceiling_ = first + count;
   return first;
 }

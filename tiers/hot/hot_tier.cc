@@ -64,6 +64,10 @@ class RegionDirectory {
   std::array<std::atomic<Page*>, kRegionsMax / kPageRegions> pages_{};
 };
 
+absl::Status closed_error() {
+  return make_error(ErrorCode::closed, "the hot tier is closed");
+}
+
 class HotTierImpl final : public HotTier {
  public:
   HotTierImpl(const HotOptions& options,
@@ -117,6 +121,7 @@ class HotTierImpl final : public HotTier {
   const HotOptions options_;
   const std::function<std::optional<std::uint32_t>(NamespaceId)> fixed_size_;
   RegionDirectory directory_;
+  std::atomic<bool> closed_{false};
 
   mutable Mutex mutex_{LockRank::hot_tier};
   std::uint64_t capacity_ CAIRN_GUARDED_BY(mutex_);
@@ -134,6 +139,7 @@ class HotTierImpl final : public HotTier {
 absl::Status HotTierImpl::reserve(NamespaceId ns, std::span<const std::uint32_t> sizes,
                                   std::span<Location> locations) {
   CAIRN_CHECK(sizes.size() == locations.size());
+  if (closed_.load()) return closed_error();
   const std::optional<std::uint32_t> fixed_size = fixed_size_(ns);
   Retired retired;
   std::vector<MutableByteSpan> added;
@@ -281,7 +287,9 @@ MutableByteSpan HotTierImpl::bytes(Location location) {
 
 void HotTierImpl::write(std::span<TierWrite> batch, Durability durability, Done done) {
   for (TierWrite& write : batch) {
-    if (durability != Durability::memory) {
+    if (closed_.load()) {
+      write.status = closed_error();
+    } else if (durability != Durability::memory) {
       write.status = make_error(ErrorCode::invalid_argument, "hot memory promises `memory` alone");
     } else if (const MutableByteSpan slot = bytes(write.location);
                slot.size() != write.payload.size()) {
@@ -298,6 +306,10 @@ void HotTierImpl::write(std::span<TierWrite> batch, Durability durability, Done 
 
 void HotTierImpl::read(std::span<TierRead> batch, Done done) {
   for (TierRead& read : batch) {
+    if (closed_.load()) {
+      read.status = closed_error();
+      continue;
+    }
     const MutableByteSpan slot = bytes(read.location);
     if (slot.size() != read.destination.size()) {
       read.status = make_error(ErrorCode::corruption, "the slot holds another length");
@@ -329,7 +341,9 @@ TierUsage HotTierImpl::usage() const {
           .blocks = blocks_};
 }
 
+/// Bytes under a lease stay where they are until it is released, also after this.
 void HotTierImpl::close() {
+  closed_.store(true);
   Retired retired;
   {
     MutexLock lock(mutex_);

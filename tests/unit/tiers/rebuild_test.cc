@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+// What wins when an index is made from records, on segments written by hand: goal is the rules
+// of rebuild.h, each on the smallest store that can break it.
+#include "tiers/cold/rebuild.h"
+
+#include <gtest/gtest.h>
+
+#include "engine/base/status.h"
+#include "engine/base/text.h"
+#include "tests/support/manual_clock.h"
+#include "tests/support/payload.h"
+#include "tests/support/sim_device.h"
+#include "tests/support/sim_rocksdb_fs.h"
+#include "tiers/cold/layout.h"
+#include "tiers/cold/location.h"
+#include "tiers/cold/record.h"
+#include "tiers/cold/repair.h"
+#include "tiers/cold/rocksdb_index.h"
+
+namespace cairn::tiers {
+namespace {
+
+using test::SimDevice;
+using test::SimDisk;
+
+constexpr const char* kDirectory = "/store";
+
+/// A segment file in memory, filled record by record.
+class HandMade {
+ public:
+  HandMade(const Superblock& superblock, std::uint32_t segment, std::uint32_t generation,
+           std::uint64_t opened_at_sequence)
+      : superblock_(superblock), segment_(segment), generation_(generation) {
+    bytes_.resize(superblock.segment_bytes);
+    SegmentHeader header;
+    header.store = superblock.store;
+    header.segment = segment;
+    header.generation = generation;
+    header.segment_bytes = superblock.segment_bytes;
+    header.opened_at_sequence = opened_at_sequence;
+    encode_segment_header(header, page(0, kPage));
+  }
+
+  /// Gives back where the record lies.
+  std::uint64_t add(RecordKind kind, std::string_view key, std::uint64_t sequence,
+                    std::string_view payload = {}, std::uint64_t note_sequence = 0,
+                    WallMicros expiry = 0) {
+    const auto plain = static_cast<std::uint32_t>(payload.size());
+    const RecordLayout layout = lay_out_record(key.size(), plain, kOpaqueChunkBytes);
+    std::vector<ChunkEntry> chunks(layout.chunk_count);
+    sum_chunks(as_bytes(payload), kOpaqueChunkBytes, chunks);
+    end_ = round_up(end_, layout.alignment);
+    RecordFields f;
+    f.kind = kind;
+    f.store = superblock_.store;
+    f.segment = static_cast<SegmentId>(segment_);
+    f.generation = generation_;
+    f.offset = end_;
+    f.sequence = sequence;
+    f.namespace_id = static_cast<NamespaceId>(namespace_id);
+    f.epoch = epoch;
+    f.key = key;
+    f.expiry = expiry;
+    f.chunk_bytes = kOpaqueChunkBytes;
+    f.plain_length = f.payload_length = plain;
+    f.payload_offset = layout.payload_offset;
+    if (kind == RecordKind::block) f.plain_sum = xxh3_64(as_bytes(payload));
+    f.note_sequence = note_sequence;
+    f.chunk_table = std::as_bytes(std::span(chunks));
+    f.header_length = layout.header_length;
+    encode_record_header(f, page(end_, layout.payload_offset));
+    std::copy(payload.begin(), payload.end(),
+              bytes_.begin() + static_cast<std::ptrdiff_t>(end_ + layout.payload_offset));
+    const std::uint64_t at = end_;
+    headers_.append(bytes_, end_, layout.header_length);
+    ++records_;
+    end_ += layout.total_bytes;
+    return at;
+  }
+
+  void seal() {
+    const std::uint64_t length = footer_bytes(headers_.size());
+    SegmentFooter footer;
+    footer.store = superblock_.store;
+    footer.segment = segment_;
+    footer.generation = generation_;
+    footer.record_count = records_;
+    encode_footer(footer, as_bytes(headers_), bytes_.size() - length,
+                  page(bytes_.size() - length, length));
+  }
+
+  void write_to(SimDevice& device) const {
+    ASSERT_TRUE(device
+                    .write_small(segment_path(kDirectory, static_cast<SegmentId>(segment_)),
+                                 as_bytes(bytes_))
+                    .ok());
+  }
+  std::string& bytes() { return bytes_; }
+
+  std::uint32_t namespace_id = 1;
+  std::uint32_t epoch = 0;
+
+ private:
+  MutableByteSpan page(std::uint64_t offset, std::uint64_t length) {
+    return std::as_writable_bytes(std::span(bytes_)).subspan(offset, length);
+  }
+
+  const Superblock& superblock_;
+  const std::uint32_t segment_;
+  const std::uint32_t generation_;
+  std::string bytes_;
+  std::string headers_;
+  std::uint32_t records_ = 0;
+  std::uint64_t end_ = kPage;
+};
+
+class Rebuild : public ::testing::Test {
+ protected:
+  Rebuild() : superblock_(make_superblock(kSegmentBytesMin, 64 * kMiB, 8 * kMiB, 1)) {
+    superblock_.next_namespace_id = 2;
+    superblock_.namespaces.push_back({static_cast<NamespaceId>(1), 0, {.name = "one"}});
+    SimDevice device(disk_, clock_);
+    EXPECT_TRUE(make_store_directories(device, kDirectory).ok());
+    EXPECT_TRUE(replace_superblock(device, kDirectory, superblock_).ok());
+  }
+
+  HandMade segment(std::uint32_t id, std::uint32_t generation = 1,
+                   std::uint64_t opened_at_sequence = 0) {
+    return HandMade(superblock_, id, generation, opened_at_sequence);
+  }
+  void place(const HandMade& segment) {
+    SimDevice device(disk_, clock_);
+    segment.write_to(device);
+  }
+  RebuildReport repaired() {
+    SimDevice device(disk_, clock_);
+    RepairOptions options;
+    options.directory = kDirectory;
+    options.index_file_system = test::make_sim_rocksdb_fs(disk_);
+    const auto report = repair_store(device, options);
+    EXPECT_TRUE(report.ok()) << report.status();
+    return report.ok() ? report->rebuilt : RebuildReport{};
+  }
+  std::unique_ptr<Index> open_index(bool create = false) {
+    IndexOptions options;
+    options.directory = index_path(kDirectory);
+    options.store = superblock_.store;
+    options.create = create;
+    options.file_system = test::make_sim_rocksdb_fs(disk_);
+    auto index = open_rocksdb_index(options);
+    EXPECT_TRUE(index.ok()) << index.status();
+    return index.ok() ? *std::move(index) : nullptr;
+  }
+  RebuildReport rolled_forward(Index& index) {
+    SimDevice device(disk_, clock_);
+    const auto report = roll_forward(device, index, kDirectory, superblock_);
+    EXPECT_TRUE(report.ok()) << report.status();
+    return report.ok() ? *report : RebuildReport{};
+  }
+  std::optional<IndexEntry> entry(std::string_view key) {
+    const auto index = open_index();
+    return *index->get({static_cast<NamespaceId>(1), key, 0});
+  }
+  std::uint64_t version(std::string_view key) {
+    const auto found = entry(key);
+    return found && !found->tombstone ? found->facts.sequence : 0;
+  }
+
+  std::shared_ptr<SimDisk> disk_ = std::make_shared<SimDisk>();
+  test::ManualClock clock_;
+  Superblock superblock_;
+};
+
+TEST_F(Rebuild, TheHighestSequenceWinsInWhateverOrderSegmentsCome) {
+  for (const bool swapped : {false, true}) {
+    HandMade first = segment(swapped ? 1 : 0);
+    HandMade second = segment(swapped ? 0 : 1);
+    first.add(RecordKind::block, "a", 10, "old");
+    second.add(RecordKind::block, "a", 20, "new");
+    first.add(RecordKind::block, "b", 11, "erased");
+    second.add(RecordKind::tombstone, "b", 11);
+    first.add(RecordKind::tombstone, "c", 12);
+    second.add(RecordKind::block, "c", 13, "put again");
+    first.add(RecordKind::note, "d", 14, {}, 30, 999);
+    second.add(RecordKind::block, "d", 14, "noted");
+    second.add(RecordKind::note, "d", 14, {}, 29, 111);
+    first.add(RecordKind::note, "a", 10, {}, 31, 555);
+    first.seal();
+    place(first);
+    place(second);
+    const RebuildReport report = repaired();
+    EXPECT_EQ(version("a"), 20U);
+    EXPECT_EQ(version("b"), 0U);
+    EXPECT_TRUE(entry("b")->tombstone);
+    EXPECT_EQ(version("c"), 13U);
+    EXPECT_EQ(entry("d")->facts.expiry, 999);
+    EXPECT_EQ(entry("a")->facts.expiry, 0);
+    EXPECT_EQ(report.kept, 3U);
+    EXPECT_EQ(report.notes_applied, 1U);
+    EXPECT_EQ(report.highest_sequence, 31U);
+    EXPECT_EQ(report.segments_sealed, 1U);
+  }
+}
+
+TEST_F(Rebuild, ABadRecordDoesNotEndTheWalk) {
+  HandMade made = segment(0);
+  made.add(RecordKind::block, "first", 1, test::make_payload("first", 1, 3000));
+  const std::uint64_t bad =
+      made.add(RecordKind::block, "bad", 2, test::make_payload("bad", 2, 3000));
+  const std::uint64_t torn =
+      made.add(RecordKind::block, "torn", 3, test::make_payload("torn", 3, 300000));
+  made.add(RecordKind::block, "last", 4, "still here");
+  made.bytes()[bad + 40] ^= 1;
+  for (std::size_t i = 0; i < 512; ++i) made.bytes()[torn + kPage + 4096 + i] = 0;
+  place(made);
+  const RebuildReport report = repaired();
+  EXPECT_EQ(version("first"), 1U);
+  EXPECT_EQ(version("bad"), 0U);
+  EXPECT_EQ(version("torn"), 0U);
+  EXPECT_EQ(version("last"), 4U);
+  EXPECT_EQ(report.dropped.header, 1U);
+  EXPECT_EQ(report.dropped.payload, 1U);
+}
+
+TEST_F(Rebuild, RecordsOfAnotherLifePlaceStoreOrEpochAreNotKept) {
+  HandMade old = segment(0, 1);
+  old.add(RecordKind::block, "stale", 5, "from an earlier use");
+  HandMade now = segment(0, 2);
+  now.bytes() = old.bytes().replace(0, kPage, now.bytes().substr(0, kPage));
+  place(now);
+  Superblock other = make_superblock(kSegmentBytesMin, 64 * kMiB, 8 * kMiB, 1);
+  HandMade foreign(other, 1, 1, 0);
+  foreign.add(RecordKind::block, "foreign", 6, "of another store");
+  HandMade host = segment(1);
+  host.bytes().replace(kPage, kMiB, foreign.bytes().substr(kPage, kMiB));
+  place(host);
+  HandMade moved = segment(2);
+  moved.add(RecordKind::block, "moved", 7, "misdirected");
+  moved.bytes().insert(kPage, std::string(kPage, '\0'));
+  moved.bytes().resize(kSegmentBytesMin);
+  place(moved);
+  HandMade cleared = segment(3);
+  cleared.epoch = 9;
+  cleared.add(RecordKind::block, "cleared", 8, "of another epoch");
+  cleared.namespace_id = 77;
+  cleared.add(RecordKind::block, "nobody's", 9, "of no namespace");
+  cleared.seal();
+  place(cleared);
+  const RebuildReport report = repaired();
+  EXPECT_EQ(report.kept, 0U);
+  EXPECT_EQ(report.dropped.stale, 1U);
+  EXPECT_EQ(report.dropped.foreign, 2U);
+  EXPECT_EQ(report.dropped.epoch, 1U);
+  EXPECT_EQ(report.dropped.unknown_namespace, 1U);
+}
+
+TEST_F(Rebuild, WithoutItsHeaderASegmentIsBelievedOnlyIfItsGenerationIsKnown) {
+  HandMade made = segment(0, 6);
+  made.add(RecordKind::block, "a", 10, "value");
+  place(made);
+  repaired();
+  EXPECT_EQ(version("a"), 10U);
+  disk_->zero_page(segment_path(kDirectory, static_cast<SegmentId>(0)), 0);
+  // The old index still tells the generation.
+  EXPECT_EQ(repaired().segments_damaged, 1U);
+  EXPECT_EQ(version("a"), 10U);
+  for (const std::string& path : disk_->files()) {
+    if (path.find("/store/index/") != std::string::npos) disk_->take_away(path);
+  }
+  EXPECT_EQ(repaired().kept, 0U);
+  EXPECT_EQ(version("a"), 0U);
+  // What it knows of the generation is kept, so that its next use gets a higher one.
+  EXPECT_EQ(open_index()->segments()->at(0).generation, 6U);
+}
+
+TEST_F(Rebuild, ATruncatedSegmentGivesWhatIsLeft) {
+  HandMade made = segment(0);
+  made.add(RecordKind::block, "a", 1, test::make_payload("a", 1, 5000));
+  const std::uint64_t second =
+      made.add(RecordKind::block, "b", 2, test::make_payload("b", 2, 300000));
+  made.seal();
+  made.bytes().resize(second + kPage + 100000);
+  place(made);
+  const RebuildReport report = repaired();
+  EXPECT_EQ(version("a"), 1U);
+  EXPECT_EQ(version("b"), 0U);
+  EXPECT_EQ(report.segments_sealed, 0U);
+  EXPECT_EQ(report.dropped.payload, 1U);
+}
+
+TEST_F(Rebuild, RollForwardAppliesOnlyWhatTheIndexCouldNotKnow) {
+  HandMade sealed = segment(0);
+  sealed.add(RecordKind::block, "evicted", 1, "no tombstone, no entry");
+  sealed.seal();
+  HandMade open = segment(1, 3);
+  open.add(RecordKind::block, "lost", 2, "its entry was in the log's end");
+  open.add(RecordKind::tombstone, "erased", 3);
+  HandMade newer = segment(2, 8);
+  newer.add(RecordKind::block, "later", 4, "in a segment opened since");
+  place(sealed);
+  place(open);
+  place(newer);
+  {
+    const auto index = open_index(true);
+    IndexEntry erased;
+    erased.facts.sequence = 3;
+    erased.location = pack_location({0, static_cast<SegmentId>(0), 8192, 64});
+    const IndexChange change{{static_cast<NamespaceId>(1), "erased", 0}, erased};
+    const SegmentRow rows[] = {{static_cast<SegmentId>(0), SegmentState::sealed, 1, 0, 0},
+                               {static_cast<SegmentId>(1), SegmentState::open, 3, 0, 0},
+                               {static_cast<SegmentId>(2), SegmentState::free, 7, 0, 0}};
+    ASSERT_TRUE(index->write({&change, 1}, rows, {}, true).ok());
+    EXPECT_EQ(rolled_forward(*index).segments, 2U);
+    EXPECT_EQ(index->segments()->at(2).generation, 8U);
+    EXPECT_EQ(index->segments()->at(2).state, SegmentState::open);
+  }
+  EXPECT_EQ(version("lost"), 2U);
+  EXPECT_EQ(version("later"), 4U);
+  EXPECT_EQ(version("erased"), 0U);
+  EXPECT_FALSE(entry("evicted").has_value());
+}
+
+// A put that failed leaves a record that nothing names. Openings since have shown what stands in
+// its place, so a log that is torn lives later must not bring it back.
+TEST_F(Rebuild, RollForwardLeavesAloneWhatEarlierProcessesDidNotName) {
+  std::uint64_t first_of_second = 0;
+  {
+    const auto index = open_index(true);
+    ASSERT_TRUE(index->reserve_sequences(1000).ok());
+  }
+  {
+    const auto index = open_index();
+    first_of_second = *index->reserve_sequences(1000);
+    ASSERT_TRUE(index->reserve_sequences(1000).ok()) << "a second time in one life";
+  }
+  HandMade old = segment(0, 3, first_of_second - 1);
+  old.add(RecordKind::block, "unnamed", first_of_second - 1, "its put had failed");
+  HandMade last = segment(1, 3, first_of_second);
+  last.add(RecordKind::block, "lost", first_of_second, "its entry was in the log's end");
+  place(old);
+  place(last);
+  {
+    const auto index = open_index();
+    EXPECT_EQ(index->recovery().first_sequence, first_of_second);
+    EXPECT_EQ(rolled_forward(*index).segments, 1U);
+  }
+  EXPECT_EQ(version("lost"), first_of_second);
+  EXPECT_FALSE(entry("unnamed").has_value());
+}
+
+}  // namespace
+}  // namespace cairn::tiers
