@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 
@@ -107,11 +108,10 @@ class KillPoint : public ::testing::TestWithParam<KillMoment> {};
 TEST_P(KillPoint, AtEveryMutationOfTheScenario) {
   const std::uint64_t total = count_mutations();
   ASSERT_GT(total, 100U) << "the scenario reaches too little";
-  // A death costs about a second, so every point is met at scale 10 (make check-long), every
-  // tenth at scale 1, beginning somewhere else each time.
+  // Every point at scale 1; below, every few, beginning somewhere else each time.
   const std::uint64_t seed = announce_seed();
   Rng rng(seed);
-  const auto stride = static_cast<std::uint64_t>(test_scale() >= 10 ? 1 : 10 / test_scale());
+  const auto stride = static_cast<std::uint64_t>(std::max(1.0, 1 / test_scale()));
   std::size_t kills = 0;
   for (std::uint64_t n = 1 + rng.below(stride); n <= total; n += stride) {
     TempDir directory;

@@ -73,6 +73,7 @@ void ColdTier::compact(double dead_fraction, std::function<void(absl::Status)> d
 void ColdTier::count_entries() {
   if (shutting_down_.load()) {
     counting_.store(false);
+    progressed();
     return;
   }
   const auto finished = index_queue_.count_some(kEntriesAtOnce);
@@ -82,6 +83,7 @@ void ColdTier::count_entries() {
   }
   core_.io_loop.post([this, status = finished.status()] {
     counting_.store(false);
+    progressed();
     if (!status.ok()) {
       // Without the sums nothing may be cleaned; what is there can be read.
       core_.writes.turn_off(
@@ -99,6 +101,7 @@ void ColdTier::purge(NamespaceId id, std::string cursor) {
   NamespaceFacts facts;
   if (shutting_down_.load() || core_.writes.is_off() || !core_.namespaces.find(id, facts)) {
     purges_.fetch_sub(1);
+    progressed();
     purge_unfinished_.store(true);
     return;
   }
@@ -109,10 +112,12 @@ void ColdTier::purge(NamespaceId id, std::string cursor) {
              concat("purging a cleared namespace: ", message_of(finished.status())));
     purge_unfinished_.store(true);
     purges_.fetch_sub(1);
+    progressed();
     return;
   }
   if (*finished) {
     purges_.fetch_sub(1);
+    progressed();
     return;
   }
   core_.index_loop.post([this, id, cursor = std::move(cursor)] { purge(id, cursor); });

@@ -40,14 +40,28 @@ void ColdTier::wait_for(const std::function<bool()>& ready) {
     return;
   }
   MutexLock lock(mutex_);
-  // Also woken now and then: some of what is waited for has no lock of its own.
+  // What has no lock of its own tells progressed(); the time limit only bounds a word that was
+  // missed between the look and the wait.
   while (!ready()) changed_.wait_for(mutex_, std::chrono::milliseconds(20));
+}
+
+/// Something that close() may be waiting for has changed.
+void ColdTier::progressed() {
+  MutexLock lock(mutex_);
+  changed_.notify_all();
 }
 
 /// Runs a step on a loop and waits until it says that it is done.
 void ColdTier::run_and_wait(EventLoop& loop, std::function<void(std::function<void()>)> step) {
   auto finished = std::make_shared<std::atomic<bool>>(false);
-  loop.post([step = std::move(step), finished] { step([finished] { finished->store(true); }); });
+  loop.post([this, step = std::move(step), finished] {
+    step([this, finished] {
+      // Under the lock: who waits may destroy the tier as soon as it sees this.
+      MutexLock lock(mutex_);
+      finished->store(true);
+      changed_.notify_all();
+    });
+  });
   wait_for([finished] { return finished->load(); });
 }
 
@@ -111,8 +125,9 @@ bool ColdTier::check_quiet() {
     core_.io_loop.run_at(core_.clock.now() + Duration::millis(1), [this] {
       const bool quiet =
           reader_.requests_in_flight() == 0 && queue_.in_flight() == 0 && log_.queued() == 0;
-      looking_.store(false);
       device_is_quiet_.store(quiet);
+      looking_.store(false);
+      progressed();
     });
   }
   return false;

@@ -156,6 +156,7 @@ class ColdTier final : public DurableTier {
   void on_poisoned(Segment& segment);
   // closing (cold_close.cc)
   void wait_for(const std::function<bool()>& ready);
+  void progressed();
   void run_and_wait(EventLoop& loop, std::function<void(std::function<void()>)> step);
   absl::Status leave_clean_mark();
   bool check_quiet();
