@@ -219,6 +219,8 @@ ColdTier::ColdTier(const ColdOptions& options, const ColdRuntime& runtime, Opene
   core_.index = std::move(opened.index);
   block_bytes_max_ = block_bytes_max_of(core_.segment_bytes);
   sync_.set_ensure_file([this](Segment& segment) { return opener_.ensure_file(segment); });
+  opener_.set_sync(
+      [this](Segment& segment, SyncDone done) { sync_.sync(segment, std::move(done)); });
   sync_.set_poisoned([this](Segment& segment) { on_poisoned(segment); });
   space_.set_index_limit(opened.plan.index_bytes / 10 * 7);
   for (const NamespaceInfo& info : opened.superblock.namespaces) {
@@ -243,6 +245,10 @@ ColdTier::ColdTier(const ColdOptions& options, const ColdRuntime& runtime, Opene
     table_.restore(row, has_file, end == data_ends.end() ? core_.segment_bytes : end->second);
   }
   for (const SegmentId id : opened.files) table_.restore_file(id);
+  for (const SegmentRow& row : opened.rows) {
+    if (row.state == SegmentState::sealed && data_ends.contains(row.segment))
+      table_.offer_to_resume(row.segment);
+  }
   if (!mark) {
     table_.set_unknown();
     // The process before this one may have died before its data was synced, and a kill leaves
@@ -259,6 +265,12 @@ ColdTier::~ColdTier() {
 
 absl::Status ColdTier::start() {
   if (!core_.read_only) {
+    // What was open when the process before this one died was that one's: only it may hold
+    // something that the index forgot. On the medium together with the sequence numbers.
+    std::vector<SegmentRow> left = table_.rows();
+    std::erase_if(left,
+                  [](const SegmentRow& row) { return row.state != SegmentState::unsealed; });
+    if (!opened_clean_) CAIRN_RETURN_IF_ERROR(core_.index->write({}, left, {}, false));
     CAIRN_ASSIGN_OR_RETURN(const std::uint64_t first,
                            core_.index->reserve_sequences(kSequencesAhead));
     core_.next_sequence.store(first);

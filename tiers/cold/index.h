@@ -65,6 +65,7 @@ enum class SegmentState : std::uint8_t {
   sealed = 2,       // has a footer
   quarantined = 3,  // read errors: nothing new goes here
   poisoned = 4,     // a sync failed: what it holds may not be on the medium
+  unsealed = 5,     // left open by a process that stopped: no footer, nothing new goes here
 };
 std::string_view segment_state_name(SegmentState state);
 

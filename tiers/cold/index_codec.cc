@@ -60,6 +60,8 @@ std::string_view segment_state_name(SegmentState state) {
       return "quarantined";
     case SegmentState::poisoned:
       return "poisoned";
+    case SegmentState::unsealed:
+      return "unsealed";
   }
   CAIRN_UNREACHABLE();
 }
@@ -187,7 +189,7 @@ absl::StatusOr<SegmentRow> parse_segment_row(std::string_view key, ByteSpan valu
   CAIRN_RETURN_IF_ERROR(check_version(value));
   if (key.size() != 9 || value.size() != 22) return corrupt("length");
   const auto state = load_le<std::uint8_t>(value, 1);
-  if (state > static_cast<std::uint8_t>(SegmentState::poisoned)) return corrupt("segment state");
+  if (state > static_cast<std::uint8_t>(SegmentState::unsealed)) return corrupt("segment state");
   std::uint32_t segment = 0;
   for (std::size_t i = 5; i < 9; ++i) segment = segment << 8 | static_cast<std::uint8_t>(key[i]);
   if (segment >= kSegmentsMax) return corrupt("segment number");

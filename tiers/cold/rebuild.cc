@@ -193,11 +193,12 @@ absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
     const std::string path = segment_path(directory, *id);
     CAIRN_ASSIGN_OR_RETURN(const std::optional<SegmentHeader> header,
                            first_page(device, path, *id, superblock));
-    // What processes before the last one left unnamed was judged by the openings since: a reader
-    // may have seen what stands there instead.
-    if (!header || header->opened_at_sequence < first_sequence) continue;
+    if (!header) continue;
     const SegmentRow row = known.contains(*id) ? known[*id] : SegmentRow{.segment = *id};
-    const bool newer = header->generation > row.generation;
+    // What processes before the last one left unnamed was judged by the openings since: a reader
+    // may have seen what stands there instead. Their rows say `unsealed`.
+    const bool newer =
+        header->generation > row.generation && header->opened_at_sequence >= first_sequence;
     if (!newer && row.state != SegmentState::open) continue;
     const WalkOptions options{.store = superblock.store, .segment_bytes = superblock.segment_bytes};
     CAIRN_ASSIGN_OR_RETURN(

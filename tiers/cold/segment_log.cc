@@ -175,6 +175,12 @@ void SegmentLog::flush_gathered(Writer& w) {
 
 void SegmentLog::open_segment(Writer& w) {
   if (w.opening) return;
+  if (w.stream == Stream::user) {
+    if (Segment* const resumable = table_.take_resumable()) {
+      resume_segment(w, *resumable);
+      return;
+    }
+  }
   Segment* segment = table_.take(w.stream);
   if (segment == nullptr) {
     if (!hooks_.starved(w.stream)) {
@@ -196,6 +202,20 @@ void SegmentLog::open_segment(Writer& w) {
     }
     w.open = segment;
     hooks_.row(table_.row(*segment));
+    pump(w);
+  });
+}
+
+void SegmentLog::resume_segment(Writer& w, Segment& segment) {
+  w.opening = true;
+  opener_.resume(segment, [this, &w, &segment](const absl::Status& status) {
+    w.opening = false;
+    if (status.ok()) {
+      w.open = &segment;
+    } else {
+      log_line(LogLevel::warning, concat("segment ", number(segment), " stays sealed: ",
+                                         message_of(status)));
+    }
     pump(w);
   });
 }

@@ -6,7 +6,7 @@
 // the caller's memory to the device where that is page-aligned, else through a buffer.
 //
 // A segment is opened (segment_opener.h), filled, closed, given a footer, and never written
-// again. A failed write loses its extent and nothing else. A failed sync poisons the segment:
+// again, unless a clean close sealed it before it was full: then the next process goes on in it. A failed write loses its extent and nothing else. A failed sync poisons the segment:
 // it is neither written nor synced again, and whoever waited for the sync is told.
 //
 //   append() → queue → place (offset known, header encoded) → write → [sync] → done
@@ -18,7 +18,8 @@
 //
 // Invariants:
 //   L1  done runs exactly once for every Append
-//   L2  a page is written at most once in a generation
+//   L2  a page is written at most once in a generation, but for the last, off which a resumption
+//       takes the footer
 //   L3  done with OK means: the device took the whole extent; with sync_wanted: and a sync
 //       that was submitted after that has succeeded
 //   L4  a footer is written after every write of its segment has ended, and lists exactly
@@ -108,6 +109,7 @@ class SegmentLog {
   void flush_gathered(Writer& writer);
   void arm_gather_timer(Writer& writer);
   void open_segment(Writer& writer);
+  void resume_segment(Writer& writer, Segment& segment);
   void fail_queue(Writer& writer, const absl::Status& status);
   void close_open(Writer& writer);
   void write_extent(Segment& segment, std::span<Append* const> records);

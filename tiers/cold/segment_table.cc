@@ -11,6 +11,7 @@ namespace cairn::tiers {
 
 namespace {
 constexpr std::uint32_t kCleaningFailuresMax = 3;
+constexpr std::uint64_t kResumeRoom = 16;  // one sixteenth of a segment is worth a footer
 std::uint32_t number(SegmentId id) {
   return static_cast<std::uint32_t>(id);
 }
@@ -46,7 +47,7 @@ void SegmentTable::restore(const SegmentRow& row, bool has_file, std::uint64_t d
   segment.live_bytes = static_cast<std::int64_t>(row.live_bytes);
   segment.data_end = data_end;
   segment.has_footer = row.state == SegmentState::sealed;
-  segment.is_suspect = row.state == SegmentState::open;
+  segment.is_suspect = row.state == SegmentState::open || row.state == SegmentState::unsealed;
   if (segment.is_suspect) segment.opened_at_sequence = 0;  // what it holds is not known
   segment.quarantined = row.state == SegmentState::quarantined;
   segment.poisoned = row.state == SegmentState::poisoned;
@@ -65,6 +66,15 @@ void SegmentTable::restore_file(SegmentId id) {
   segment.has_file = true;
   ++files_;
   ++free_files_;
+  touch(segment);
+}
+
+void SegmentTable::offer_to_resume(SegmentId id) {
+  Segment& segment = get(id);
+  const std::uint64_t room = segment_bytes_ - std::min(segment_bytes_, segment.data_end + kPage);
+  segment.is_resumable = segment.phase == SegmentPhase::sealed && segment.has_file &&
+                         segment.has_footer && !segment.quarantined && !segment.poisoned &&
+                         segment.data_end >= kPage && room * kResumeRoom >= segment_bytes_;
   touch(segment);
 }
 
@@ -141,6 +151,31 @@ void SegmentTable::opened(Segment& segment) {
   set_phase(segment, SegmentPhase::open);
 }
 
+Segment* SegmentTable::take_resumable() {
+  thread_.check();
+  for (auto& segment : segments_) {
+    if (segment == nullptr || !segment->is_resumable || segment->is_resuming) continue;
+    if (segment->phase != SegmentPhase::sealed || segment->quarantined || segment->poisoned)
+      continue;
+    segment->is_resuming = true;
+    return segment.get();
+  }
+  return nullptr;
+}
+
+void SegmentTable::resumed(Segment& segment) {
+  CAIRN_CHECK(segment.phase == SegmentPhase::sealed && segment.is_resuming);
+  segment.is_resumable = segment.is_resuming = false;
+  segment.has_footer = false;
+  segment.stream = Stream::user;
+  set_phase(segment, SegmentPhase::open);
+}
+
+void SegmentTable::not_resumed(Segment& segment) {
+  segment.is_resumable = segment.is_resuming = false;
+  touch(segment);
+}
+
 void SegmentTable::failed(Segment& segment) {
   CAIRN_CHECK(segment.phase == SegmentPhase::opening);
   if (segment.stream == Stream::cleaner) cleaner_is_open_ = false;
@@ -168,7 +203,8 @@ void SegmentTable::sealed(Segment& segment) {
 }
 
 void SegmentTable::clean(Segment& segment) {
-  CAIRN_CHECK(segment.phase == SegmentPhase::sealed);
+  CAIRN_CHECK(segment.phase == SegmentPhase::sealed && !segment.is_resuming);
+  segment.is_resumable = false;
   set_phase(segment, SegmentPhase::cleaning);
 }
 
@@ -263,7 +299,7 @@ Segment* SegmentTable::poorest(bool any) {
     if (segment == nullptr || segment->phase != SegmentPhase::sealed) continue;
     if (segment->writes_in_flight > 0 || segment->records_pending > 0 || segment->sync_in_flight)
       continue;
-    if (segment->cleaning_failures >= kCleaningFailuresMax) continue;
+    if (segment->cleaning_failures >= kCleaningFailuresMax || segment->is_resuming) continue;
     const bool worth =
         is_worth_cleaning(*segment) || (any && !segment->quarantined && segment->dead() > 0);
     if (!worth) continue;
@@ -290,8 +326,12 @@ SegmentRow SegmentTable::row(const Segment& segment) const {
     row.state = SegmentState::poisoned;
   } else if (segment.quarantined) {
     row.state = SegmentState::quarantined;
+  } else if (segment.has_footer) {
+    row.state = SegmentState::sealed;
   } else {
-    row.state = segment.has_footer ? SegmentState::sealed : SegmentState::open;
+    const bool is_open =
+        segment.phase == SegmentPhase::open || segment.phase == SegmentPhase::closing;
+    row.state = is_open ? SegmentState::open : SegmentState::unsealed;
   }
   return row;
 }
@@ -321,6 +361,7 @@ std::uint64_t SegmentTable::oldest_opening(const Segment* except) const {
 }
 
 std::uint64_t SegmentTable::occupied(const Segment& segment) const {
+  if (segment.is_resumable) return segment.data_end - std::min(segment.data_end, segment.dead());
   switch (segment.phase) {
     case SegmentPhase::free:
     case SegmentPhase::opening:
@@ -342,7 +383,8 @@ SegmentTable::Share SegmentTable::share_of(const Segment& segment) const {
   Share share;
   share.occupied = occupied(segment);
   if (segment.is_in_use()) share.dead = segment.dead();
-  if (segment.phase == SegmentPhase::open && segment.stream == Stream::user && !segment.poisoned) {
+  const bool is_users = segment.phase == SegmentPhase::open && segment.stream == Stream::user;
+  if ((is_users || segment.is_resumable) && !segment.poisoned) {
     const std::uint64_t taken = segment.data_end + footer_bytes(segment.headers_planned);
     share.writable = segment_bytes_ > taken ? segment_bytes_ - taken : 0;
   }

@@ -3,8 +3,8 @@
 //
 //            take()            opened()            close()              sealed()
 //     free ─────────► opening ─────────► open ─────────────► closing ─────────► sealed
-//      ▲                 │ failed()                                                │ clean()
-//      │                 ▼                                                         ▼
+//      ▲                 │ failed()            ▲                                   │ clean()
+//      │                 ▼                     └──── resumed(): closed clean ──────┤
 //      └──────────────  free ◄──────────── freeing ◄────────────────────────── cleaning
 //                              freed()              empty(): entries gone and
 //                                                   synced, no reads in flight
@@ -59,6 +59,9 @@ struct Segment {
   /// Not sealed when the process before this one stopped: bytes may be missing without any
   /// fault of the medium's, so what is missing here is no reason for quarantine.
   bool is_suspect = false;
+  /// Sealed by a clean close with room left: users' next records may go on in it.
+  bool is_resumable = false;
+  bool is_resuming = false;  // its footer is being taken off; still sealed
   FileId file = FileId::none;
   std::uint32_t generation = 0;
   std::uint64_t opened_at_sequence =
@@ -99,6 +102,9 @@ class SegmentTable {
   /// While opening, before anything runs: what the index knew, and which files there are.
   void restore(const SegmentRow& row, bool has_file, std::uint64_t data_end);
   void restore_file(SegmentId id);
+  /// What a clean close sealed before it was full can be gone on with. Of a sealed segment whose
+  /// data_end is known.
+  void offer_to_resume(SegmentId id);
 
   /// Null where no such segment was ever made.
   Segment* find(SegmentId id);
@@ -108,6 +114,11 @@ class SegmentTable {
   /// kept back from users, the one that the cleaner has open included.
   Segment* take(Stream stream);
   void opened(Segment& segment);
+  /// A segment to go on in, before a free one is used; null when there is none. It stays sealed,
+  /// and out of the cleaner's reach, until resumed() or not_resumed().
+  Segment* take_resumable();
+  void resumed(Segment& segment);
+  void not_resumed(Segment& segment);
   void failed(Segment& segment);
   void close(Segment& segment);
   void sealed(Segment& segment);
