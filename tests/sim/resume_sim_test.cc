@@ -65,7 +65,11 @@ TEST(ResumeSim, ACutAtEveryWriteOfAShortLifeLosesNothingDurable) {
   std::size_t cuts = 0;
   for (const std::uint64_t seed : seeds({51, 52, 53}, 1)) {
     print_seed(seed);
-    ColdWorld world({.seed = seed, .payload_bytes_max = 40'000, .evicted_may_return = true});
+    ColdWorldOptions options{
+        .seed = seed, .payload_bytes_max = 40'000, .evicted_may_return = true};
+    // Room for every life to leave a segment behind: none is long enough to clean one.
+    options.cold.cold_bytes = 512 * kMiB;
+    ColdWorld world(options);
     for (std::uint64_t n = 1; n <= scaled(60); ++n) {
       ASSERT_TRUE(world.open().ok());
       live(world, 6);
