@@ -5,8 +5,10 @@
 //   auto store = cairn::open_store({.directory = "/var/lib/cairn"});     // tiers/open.h
 //   cairn::Engine& engine = store.value()->engine();
 //   auto ns = engine.open_namespace({.name = "llama-8b"});
-//   engine.put_sync(*ns, {{.key = key, .payload = bytes}}, cairn::Durability::written);
-//   auto lease = engine.acquire_sync(*ns, {key});      // a prefix: the blocks that are there
+//   const cairn::PutBlock block{.key = key, .payload = bytes};
+//   engine.put_sync(*ns, {&block, 1}, {.durability = cairn::Durability::durable});
+//   const cairn::KeyRef ref{key};
+//   auto lease = engine.acquire_sync(*ns, {&ref, 1});  // a prefix: the blocks that are there
 //   lease->blocks()[0].bytes;                          // readable while the lease lives
 //
 // A lookup is a hint, a lease is a promise. match() says what is there now and touches
@@ -166,7 +168,8 @@ class Engine {
   virtual std::vector<NamespaceInfo> namespaces() const = 0;
 
   // --- lookup ---------------------------------------------------------------------------
-  /// No side effects, no waiting. With many requests, one call each.
+  /// No side effects, no waiting. With many requests, one call each. A lower bound until the
+  /// catalog is loaded (is_recovered); acquire and load look into the index meanwhile.
   virtual Match match(NamespaceId ns, std::span<const KeyRef> keys) const = 0;
   /// Only the length of the run: what a scheduler asks. No allocation.
   virtual std::size_t match_length(NamespaceId ns, std::span<const KeyRef> keys) const = 0;
@@ -229,6 +232,7 @@ class Engine {
   /// Everything acknowledged before is durable when it returns.
   virtual absl::Status flush() = 0;
   /// Refuses new work, finishes what is under way, saves the hot list, marks the store clean.
+  /// Waits for the device where it owes an answer: the kernel writes into the buffers until then.
   /// Idempotent; also called by the destructor.
   virtual absl::Status close() = 0;
 
