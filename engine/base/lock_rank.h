@@ -19,7 +19,6 @@ enum class LockRank : std::uint16_t {
   engine_keys = 620,    // full names; looked up while a read is being put together
   catalog_shard = 600,  // one shard of the catalog; never two at once
   catalog_links = 500,  // parent and child lists, across shards; below the shards
-  policy = 450,         // eviction order of one tier; updated while a shard is held
   hot_tier = 400,       // regions and slots
   cold_tier = 350,      // what other threads may read of the cold tier's state
   index = 300,          // RocksDB adapter
