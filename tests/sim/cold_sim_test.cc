@@ -345,5 +345,50 @@ TEST(ColdSim, AFullStoreRefusesAndTakesAgainAfterEvictions) {
   store.world.close();
 }
 
+TEST(ColdSim, AFullStoreOpenedForReadingIsNotCleaned) {
+  OneBlock store(1'000);
+  const std::string block(200'000, 'b');
+  std::vector<std::string> keys;
+  absl::Status status;
+  while (!has_code(status, ErrorCode::no_space)) {
+    keys.push_back(concat("full-", keys.size()));
+    status = store.put(keys.back(), block, Durability::written);
+  }
+  // Half of every segment is dead, and the kill comes before any of it is won back.
+  std::vector<Removal> removals;
+  for (std::size_t i = 0; i < keys.size(); i += 2) {
+    removals.push_back({.name = {store.id, keys[i], 0},
+                        .sequence = UINT64_MAX,
+                        .reason = RemovalReason::evicted,
+                        .status = {}});
+  }
+  bool done = false;
+  store.world.tier().remove(removals, Durability::written, [&] { done = true; });
+  store.world.pump_until([&] { return done; });
+  store.world.kill();
+
+  const auto picture = [&store] {
+    std::string all;
+    for (const std::string& path : store.world.disk().files())
+      all += path + store.world.disk().content(path);
+    return xxh3_128(as_bytes(all));
+  };
+  const Hash128 before = picture();
+  for (int opening = 0; opening < 2; ++opening) {
+    ASSERT_TRUE(store.world.open(tiers::StoreMode::read_only).ok());
+    const TimePoint later = store.world.clock().now() + Duration::seconds(2);
+    store.world.pump_until([&] { return store.world.clock().now() >= later; });
+    EXPECT_FALSE(store.world.tier().health().degraded) << store.world.tier().health().reason;
+    EXPECT_EQ(store.world.tier().counters().media_bytes_written, 0U);
+    store.world.close();
+    EXPECT_EQ(picture(), before);
+  }
+  ASSERT_TRUE(store.world.open().ok());  // and one that may write wins it back
+  const TimePoint later = store.world.clock().now() + Duration::seconds(2);
+  store.world.pump_until([&] { return store.world.clock().now() >= later; });
+  EXPECT_GT(store.world.tier().counters().cleaned_segments, 0U);
+  store.world.close();
+}
+
 }  // namespace
 }  // namespace cairn::test

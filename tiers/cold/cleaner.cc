@@ -28,6 +28,8 @@ Cleaner::Cleaner(ColdCore& core, SegmentTable& table, IoQueue& queue, BufferPool
 Cleaner::~Cleaner() = default;
 
 void Cleaner::poke() {
+  // A store opened for reading keeps its dead bytes: moving the living would write.
+  if (core_.read_only) return;
   if (job_ != nullptr || stopping_ || resting_ || !table_.is_known() || core_.writes.is_off())
     return;
   const bool compacting = wants_compaction();
@@ -45,7 +47,7 @@ void Cleaner::poke() {
 
 bool Cleaner::has_hope() {
   poke();
-  if (core_.writes.is_off() || stopping_) return false;
+  if (core_.read_only || core_.writes.is_off() || stopping_) return false;
   return job_ != nullptr || !table_.is_known() || table_.poorest(false) != nullptr;
 }
 

@@ -85,6 +85,7 @@ void IndexQueue::post_sync(std::function<void(absl::Status)> done) {
 }
 
 void IndexQueue::schedule() {
+  CAIRN_CHECK(!core_.read_only);  // whoever comes this far would write
   {
     MutexLock lock(mutex_);
     if (scheduled_) return;

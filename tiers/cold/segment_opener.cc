@@ -43,6 +43,7 @@ absl::StatusOr<FileId> make_file(ColdCore& core, SegmentId id, bool exists) {
 }  // namespace
 
 void SegmentOpener::open(Segment& segment, std::uint64_t opened_at_sequence, Done done) {
+  CAIRN_CHECK(!core_.read_only);
   CAIRN_CHECK(segment.phase == SegmentPhase::opening);
   if (segment.file != FileId::none) {
     read_header(segment, opened_at_sequence, std::move(done));
@@ -156,6 +157,7 @@ void SegmentOpener::write_header(Segment& segment, std::uint64_t opened_at_seque
 }
 
 void SegmentOpener::free(Segment& segment, Done done) {
+  CAIRN_CHECK(!core_.read_only);
   CAIRN_CHECK(segment.phase == SegmentPhase::freeing);
   if (segment.poisoned || !segment.has_file || table_.has_more_files_than_limit()) {
     remove(segment, [this, &segment, done = std::move(done)](const absl::Status& status) {
