@@ -116,6 +116,7 @@ INSTANTIATE_TEST_SUITE_P(Seeds, RandomFaults, ::testing::ValuesIn(seeds({21, 22,
 
 TEST_F(IoError, AShortWriteIsAFailureAndNothingOfItIsRead) {
   start(1);
+  ASSERT_TRUE(put(1, Durability::written).ok()) << "the segment is open: the next write is data";
   store_->disk().faults().add(
       {.fault = Fault::short_write, .side = Side::device, .nth = 1, .times = 1});
   const absl::Status status = put(3, Durability::written);
