@@ -57,6 +57,9 @@ struct ColdTier::WriteJob {
   std::vector<Item> items;
   std::size_t left = 0;  // I/O loop, then index loop
   std::function<void()> when_named;
+#if defined(CAIRN_PLANTED_INDEX_BEFORE_DATA)
+  bool data_follows = false;
+#endif
   Done done;
 };
 
@@ -162,6 +165,9 @@ void ColdTier::write(std::span<TierWrite> batch, Durability durability, Done don
       item.status = make_error(ErrorCode::closed, "the store is closing");
     if (!item.status.ok()) item.is_wanted = false;
     item.sync_wanted = item.append.sync_wanted = durability == Durability::durable;
+#if defined(CAIRN_PLANTED_INDEX_BEFORE_DATA)
+    item.append.sync_wanted = false;
+#endif
   }
   if (!begun) {
     for (WriteJob::Item& item : job->items) {
@@ -187,11 +193,6 @@ void ColdTier::write(std::span<TierWrite> batch, Durability durability, Done don
     touched_ = true;
     job->left = appends.size() + 1;
     log_.append(Stream::user, appends);
-#if defined(CAIRN_PLANTED_INDEX_BEFORE_DATA)
-    log_.flush();
-    for (WriteJob::Item& item : job->items) item.append.done = [job](Append&) {};
-    job->left = 1;
-#endif
     if (--job->left == 0) written(job);
   });
 }
@@ -210,6 +211,9 @@ void ColdTier::written(const std::shared_ptr<WriteJob>& job) {
     }
     item.is_appended = true;
     item.is_synced = item.append.sync_wanted;
+#if defined(CAIRN_PLANTED_INDEX_BEFORE_DATA)
+    item.is_synced = true;
+#endif
     works.push_back(&item);
   }
   name(job, works);
@@ -282,6 +286,12 @@ Verdict ColdTier::WriteJob::Item::decide(const std::optional<IndexEntry>& existi
 /// I/O loop: the index has answered. The batch is the caller's again after done.
 void ColdTier::named(const std::shared_ptr<WriteJob>& job) {
   if (sync_replacing(job)) return;
+#if defined(CAIRN_PLANTED_INDEX_BEFORE_DATA)
+  if (!std::exchange(job->data_follows, true)) {
+    sync_.sync_all([this, job](const absl::Status&) { named(job); });
+    return;
+  }
+#endif
   for (WriteJob::Item& item : job->items) {
     if (item.is_appended) settle(item.append);
     item.write->status = item.status;
