@@ -91,17 +91,19 @@ struct Catalog::Impl {
   Verdict judge(BlockHandle found, const Publication& publication) const;
   enum class Parent : std::uint8_t { as_linked, held };
   bool store(Shard& shard, BlockHandle found, const Publication& publication, Parent parent,
-             Residency* replaced, BlockId& unneeded);
+             Residency* replaced, BlockId& unneeded)
+      CAIRN_REQUIRES(shard.mutex);
   void add_copy(BlockHandle handle, TierKind tier, Location location, std::uint32_t cold_bytes);
   bool hold_parent(BlockId id);
-  BlockHandle supersede(Shard& shard, BlockHandle old);
-  void count(Shard& shard, BlockHandle handle, bool present);
+  BlockHandle supersede(Shard& shard, BlockHandle old) CAIRN_REQUIRES(shard.mutex);
+  void count(Shard& shard, BlockHandle handle, bool present) CAIRN_REQUIRES(shard.mutex);
   enum class Force : std::uint8_t { if_it_may_go, always };
   /// Takes one copy out of an entry. False: something needs it. `unneeded` receives the id of a
   /// parent that may have become useless, for reap() once the shard is unlocked.
-  bool take_copy(Shard& shard, BlockHandle handle, TierKind tier, Force force, BlockId& unneeded);
+  bool take_copy(Shard& shard, BlockHandle handle, TierKind tier, Force force, BlockId& unneeded)
+      CAIRN_REQUIRES(shard.mutex);
   /// Frees an entry that nothing needs; returns the id of a parent that may follow it.
-  BlockId settle(Shard& shard, BlockHandle handle);
+  BlockId settle(Shard& shard, BlockHandle handle) CAIRN_REQUIRES(shard.mutex);
   void reap(BlockId id);
 };
 

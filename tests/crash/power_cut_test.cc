@@ -162,13 +162,13 @@ TEST_P(PowerCut, WhatWasPromisedIsThereAndNothingElse) {
       << "the cuts took nothing away";
 }
 
-// Fixed seeds in every run; fresh ones in the long one. 18243256380072360088 is known to give bytes
-// that the model does not expect, once in about thirty lives: docs/status.md.
+// 18243256380072360088: a put that failed came back several lives later, when a torn log was
+// caught up from a segment of an earlier process.
 INSTANTIATE_TEST_SUITE_P(Seeds, PowerCut,
                          ::testing::ValuesIn(seeds({1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11,
-                                                    12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23,
-                                                    24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34},
-                                                   test_scale() >= 10 ? scaled(25) : 0)));
+                                                    12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,
+                                                    23, 24, 25, 26, 27, 28, 29, 18243256380072360088U},
+                                                   scaled(4))));
 
 }  // namespace
 }  // namespace cairn::test
