@@ -151,6 +151,11 @@ TEST_F(Cli, TooLargeABlockMakesNoStore) {
   EXPECT_FALSE(std::filesystem::exists(dir()));
 }
 
+TEST_F(Cli, TooSmallALimitMakesNoStore) {
+  expect_error(run_json({"put", "k", "-", "--cold", "1MiB"}, "x"), 2, "invalid_argument");
+  EXPECT_FALSE(std::filesystem::exists(dir()));
+}
+
 TEST_F(Cli, DefaultIsMutableAndASecondPutReplaces) {
   make_store();
   const CliResult again = run_json({"put", "greeting", "-"}, "goodbye!");

@@ -58,11 +58,13 @@ absl::Status check_empty(Device& device, const std::string& directory) {
   return absl::OkStatus();
 }
 
+absl::Status check_limit(const ColdOptions& options) {
+  if (options.cold_bytes >= kColdBytesMin) return absl::OkStatus();
+  return make_error(ErrorCode::invalid_argument,
+                    concat("a store needs a limit of at least ", format_size(kColdBytesMin)));
+}
+
 absl::Status create_store(const ColdOptions& options, Device& device, Superblock& superblock) {
-  if (options.cold_bytes < kColdBytesMin) {
-    return make_error(ErrorCode::invalid_argument,
-                      concat("a store needs a limit of at least ", format_size(kColdBytesMin)));
-  }
   superblock = make_superblock(segment_bytes_for(options.cold_bytes), options.cold_bytes,
                                index_bytes_for(options.cold_bytes), options.clock->wall());
   return replace_superblock(device, options.directory, superblock);
@@ -117,6 +119,7 @@ absl::StatusOr<OpenedStore> open_store_files(const ColdOptions& options,
       return there.status();
   }
   if (is_new) {
+    CAIRN_RETURN_IF_ERROR(check_limit(options));  // nothing is made that cannot become a store
     CAIRN_RETURN_IF_ERROR(check_empty(device, options.directory));
     CAIRN_RETURN_IF_ERROR(make_store_directories(device, options.directory));
   }
