@@ -18,6 +18,8 @@ TEST_F(Cli, AlonePrintsATourOfSixLines) {
   EXPECT_EQ(tour.exit, 0);
   EXPECT_EQ(std::count(tour.out.begin(), tour.out.end(), '\n'), 6) << tour.out;
   EXPECT_THAT(tour.out, HasSubstr("cairn replay"));
+  expect_object(run_cairn({"--json"}), "cairn.help/1");
+  EXPECT_EQ(run_cairn({"--json"}).object()["text"], tour.out.substr(0, tour.out.size() - 1));
 }
 
 TEST_F(Cli, EveryCommandHasHelpWithExamples) {
@@ -45,7 +47,11 @@ TEST_F(Cli, EveryCommandHasHelpWithExamples) {
     EXPECT_EQ(help.exit, 0) << name;
     EXPECT_THAT(help.out, HasSubstr("Examples:")) << name;
     EXPECT_THAT(help.out, HasSubstr("  cairn " + command.front())) << name;
+    EXPECT_THAT(help.out, HasSubstr("Usage: cairn " + command.front())) << name;
+    EXPECT_THAT(help.out, HasSubstr("--json")) << name;
     EXPECT_THAT(help.err, IsEmpty()) << name;
+    command.push_back("--json");
+    expect_object(run_cairn(command), "cairn.help/1");
   }
   EXPECT_THAT(run_cairn({"--help"}).out, HasSubstr("replay"));
 }

@@ -30,6 +30,9 @@ struct CommandLine::Impl {
 
 namespace {
 
+constexpr std::string_view kEveryCommand =
+    "\n\nEvery command takes --json (one object on stdout) and --quiet (no progress, no notes).";
+
 absl::Status usage_error(std::string_view message, std::string_view hint) {
   return with_hint(make_error(ErrorCode::invalid_argument, message), hint);
 }
@@ -188,7 +191,7 @@ void Command::file(std::string_view name, std::string& value, std::string_view h
 
 Command Command::add(const CommandText& text, RunCommand run) {
   CLI::App* app = node_->app->add_subcommand(std::string(text.name), std::string(text.summary));
-  if (!text.examples.empty()) app->footer(concat("Examples:\n", text.examples));
+  if (!text.examples.empty()) app->footer(concat("Examples:\n", text.examples, kEveryCommand));
   app->fallthrough();  // --json and --quiet, which belong to the program
   node_->children.push_back({app, std::move(run), {}});
   return Command(&node_->children.back());
@@ -220,7 +223,7 @@ absl::StatusOr<CommandLine::Parsed> CommandLine::parse(int argc, const char* con
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    return Parsed{{}, selected(&app)->help("", CLI::AppFormatMode::Normal)};
+    return Parsed{{}, app.help()};
   } catch (const CLI::ExtrasError&) {
     return unknown_word(app);
   } catch (const CLI::ParseError& error) {

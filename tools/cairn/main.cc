@@ -33,8 +33,11 @@ absl::StatusOr<ExitCode> run(int argc, const char* const* argv, cairn::tools::Ou
   add_version_command(line);
   CAIRN_ASSIGN_OR_RETURN(const auto parsed, line.parse(argc, argv, output));
   if (parsed.run) return parsed.run(output);
-  output.set_json(false);
-  output.text(parsed.message.empty() ? kTour : parsed.message);
+  const std::string_view text = parsed.message.empty() ? kTour : parsed.message;
+  cairn::tools::Json object = cairn::tools::make_object("help");
+  object["text"] = std::string(text);
+  output.object(object);
+  output.text(text);
   return ExitCode::ok;
 }
 
