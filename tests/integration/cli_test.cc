@@ -10,6 +10,7 @@ namespace {
 
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 
 // --- the program ------------------------------------------------------------------------------
 
@@ -114,6 +115,11 @@ TEST_F(Cli, ADirectoryOfSomethingElseIsLeftAlone) {
     const CliResult result = run_json(command, "x");
     EXPECT_NE(result.exit, 0) << command.front();
     EXPECT_TRUE(result.object().is_object());
+  }
+  for (const CliArguments& command : {CliArguments{"doctor"}, {"get", "k"}, {"repair"}}) {
+    const CliResult none = run_json(command);
+    expect_error(none, 3, "not_found");
+    EXPECT_THAT(none.object()["hint"].get<std::string>(), Not(HasSubstr("ls")));
   }
   EXPECT_EQ(fingerprint(temp_.path()), before);
 }
@@ -257,7 +263,9 @@ TEST_F(Cli, ErasedIsGone) {
 }
 
 TEST_F(Cli, AFileThatIsNotThereIsNotFound) {
-  expect_error(run_json({"put", "k", temp_.file("none")}), 3, "not_found");
+  const CliResult put = run_json({"put", "k", temp_.file("none")});
+  expect_error(put, 3, "not_found");
+  EXPECT_THAT(put.object()["hint"].get<std::string>(), HasSubstr("name a file"));
   EXPECT_FALSE(std::filesystem::exists(dir()));
 }
 

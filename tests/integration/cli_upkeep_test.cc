@@ -97,6 +97,7 @@ TEST_F(Cli, BadBytesAreSixAndNeverData) {
   const CliResult got = run({"get", "k"});
   EXPECT_EQ(got.exit, 6) << got.err;
   EXPECT_THAT(got.out, IsEmpty());
+  EXPECT_THAT(got.err, HasSubstr("block k in namespace default"));
   expect_error(run_json({"get", "k"}), 6, "corruption");
   expect_object(run_json({"inspect", "entry", "k"}), "cairn.inspect/1", 6);
   expect_object(run_json({"verify"}), "cairn.verify/1", 6);

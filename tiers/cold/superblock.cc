@@ -170,7 +170,7 @@ absl::Status explain_loss(Device& device, const std::string& directory, const Co
       return make_error(ErrorCode::not_found, concat("there is no store in ", directory));
     }
     return corrupt(concat("both copies are missing in ", directory,
-                          ", where segments or an index are; run `cairn repair`"));
+                          ", where segments or an index are; nothing says whose they are"));
   }
   for (const Copy* one : {&primary, &copy}) {
     const bool unread = !one->missing && error_code(one->content.status()) != ErrorCode::corruption;
@@ -180,8 +180,9 @@ absl::Status explain_loss(Device& device, const std::string& directory, const Co
     return make_error(ErrorCode::format,
                       concat(directory, "/CAIRN is not a superblock of Cairn's"));
   }
-  return corrupt(concat("both copies in ", directory, " are damaged; run `cairn repair` (",
-                        message_of((primary.missing ? copy : primary).content.status()), ")"));
+  return corrupt(concat("both copies in ", directory, " are damaged (",
+                        message_of((primary.missing ? copy : primary).content.status()),
+                        "); nothing says whose the segments are"));
 }
 
 }  // namespace

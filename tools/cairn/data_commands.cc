@@ -133,7 +133,10 @@ absl::StatusOr<std::optional<std::string>> read_block(Store& store, const Namesp
   LoadTarget target{.key = {key},
                     .buffer = {reinterpret_cast<std::byte*>(payload.data()), payload.size()}};
   CAIRN_RETURN_IF_ERROR(store.engine().load_sync(ns.id, {&target, 1}, {.read = Read::each}));
-  CAIRN_RETURN_IF_ERROR(target.status);
+  if (!target.status.ok()) {
+    return with_context(target.status, concat("block ", format_key(key), " in namespace ",
+                                              ns.descriptor.name));
+  }
   if (!target.found) return std::nullopt;
   payload.resize(target.bytes);
   return payload;

@@ -104,17 +104,23 @@ Finding check_rocksdb_build() {
   return {"RocksDB", Verdict::warn, "not found among the loaded libraries", ""};
 }
 
-Finding check_store(const std::string& directory) {
+/// `not_found` where there is none.
+absl::StatusOr<Finding> check_store(const std::string& directory) {
   const auto store = open_for_reading(directory);
+  if (has_code(store.status(), ErrorCode::not_found)) {
+    return with_hint(store.status(),
+                     "without --dir, doctor looks at the machine and at this directory");
+  }
   if (!store.ok()) {
     const bool locked = has_code(store.status(), ErrorCode::locked);
-    return {"store", locked ? Verdict::warn : Verdict::bad, std::string(message_of(store.status())),
-            hint_of(store.status())};
+    return Finding{"store", locked ? Verdict::warn : Verdict::bad,
+                   std::string(message_of(store.status())), hint_of(store.status())};
   }
   const DurableHealth health = (*store)->cold().health();
-  if (health.degraded) return {"store", Verdict::bad, concat("degraded: ", health.reason), ""};
+  if (health.degraded)
+    return Finding{"store", Verdict::bad, concat("degraded: ", health.reason), ""};
   const bool clean = (*store)->cold().opened_clean();
-  return {"store", Verdict::ok, clean ? "sound, closed cleanly" : "sound, was stopped", ""};
+  return Finding{"store", Verdict::ok, clean ? "sound, closed cleanly" : "sound, was stopped", ""};
 }
 
 std::string existing_parent(const std::string& directory) {
@@ -127,12 +133,9 @@ std::string existing_parent(const std::string& directory) {
 }
 
 absl::StatusOr<ExitCode> run_doctor(const std::string& directory, Output& output) {
+  std::optional<Finding> store;
   if (!directory.empty()) {
-    const absl::Status exists = check_store_exists(directory);
-    if (has_code(exists, ErrorCode::not_found)) {
-      return with_hint(exists, "without --dir, doctor looks at the machine and at this directory");
-    }
-    CAIRN_RETURN_IF_ERROR(exists);
+    CAIRN_ASSIGN_OR_RETURN(store, check_store(directory));
   }
   const std::string place = existing_parent(directory.empty() ? "." : directory);
   std::vector<Finding> findings;
@@ -146,7 +149,7 @@ absl::StatusOr<ExitCode> run_doctor(const std::string& directory, Output& output
   findings.push_back(check_huge_pages());
   findings.push_back(check_free_space(place));
   findings.push_back(check_rocksdb_build());
-  if (!directory.empty()) findings.push_back(check_store(directory));
+  if (store) findings.push_back(*std::move(store));
 
   Json object = make_object("doctor");
   object["directory"] = directory.empty() ? "." : directory;

@@ -12,6 +12,7 @@
 
 #include "engine/base/status.h"
 #include "engine/base/text.h"
+#include "tools/cairn/exit_code.h"
 #include "tools/cairn/signals.h"
 #include "tools/cairn/values.h"
 
@@ -48,7 +49,10 @@ absl::StatusOr<std::string> read_all(const std::string& path, std::uint64_t byte
                                      std::string_view what) {
   const bool is_stdin = path == "-";
   const Descriptor file(is_stdin ? STDIN_FILENO : open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() < 0) return from_errno(errno, path);
+  if (file.get() < 0) {
+    return with_hint(from_errno(errno, concat("'", path, "'")),
+                     "name a file that can be read, or - for stdin");
+  }
   std::string content;
   std::size_t filled = 0;
   while (true) {

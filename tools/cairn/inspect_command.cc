@@ -62,7 +62,9 @@ Json namespace_object(const NamespaceInfo& info) {
 
 absl::StatusOr<ExitCode> inspect_superblock(const std::string& directory, Output& output) {
   CAIRN_ASSIGN_OR_RETURN(const auto device, device_for(directory));
-  CAIRN_ASSIGN_OR_RETURN(const auto loaded, tiers::inspect_superblock(*device, directory));
+  const auto inspected = tiers::inspect_superblock(*device, directory);
+  if (!inspected.ok()) return explain_open_error(inspected.status(), directory);
+  const tiers::LoadedSuperblock& loaded = *inspected;
   const tiers::Superblock& superblock = loaded.superblock;
   Json object = make_object("inspect");
   object["what"] = "superblock";
@@ -134,10 +136,15 @@ absl::StatusOr<ExitCode> inspect_segment(const SegmentArguments& arguments, Outp
   auto store = open_for_reading(arguments.directory);
   if (!store.ok() && !has_code(store.status(), ErrorCode::corruption)) return store.status();
   if (!store.ok()) output.note(concat("no index: ", message_of(store.status())));
-  CAIRN_ASSIGN_OR_RETURN(const auto segment,
-                         tiers::inspect_segment(*device, arguments.directory,
+  const auto inspected = tiers::inspect_segment(*device, arguments.directory,
                                                 static_cast<tiers::SegmentId>(arguments.id),
-                                                store.ok() ? &(*store)->cold() : nullptr));
+                                                store.ok() ? &(*store)->cold() : nullptr);
+  if (has_code(inspected.status(), ErrorCode::not_found)) {
+    return with_hint(make_error(ErrorCode::not_found, concat("there is no segment ", arguments.id)),
+                     "the files in segments/ are named after them");
+  }
+  CAIRN_RETURN_IF_ERROR(inspected.status());
+  const tiers::InspectedSegment& segment = *inspected;
   const tiers::SegmentSummary& summary = segment.summary;
   Json object = make_object("inspect");
   object["what"] = "segment";

@@ -73,7 +73,11 @@ absl::StatusOr<ReplayPlan> make_plan(const ReplayOptions& options) {
     }
     return builder.finish();
   }
-  CAIRN_ASSIGN_OR_RETURN(auto reader, workload::TraceReader::open(*options.trace));
+  auto opened = workload::TraceReader::open(*options.trace);
+  if (has_code(opened.status(), ErrorCode::not_found)) {
+    return with_hint(opened.status(), "without --trace, requests are made up");
+  }
+  CAIRN_ASSIGN_OR_RETURN(auto reader, std::move(opened));
   while (true) {
     if (interrupted()) return interrupted_error();
     CAIRN_ASSIGN_OR_RETURN(const bool more, reader.next(request));
