@@ -151,11 +151,12 @@ struct DurableHealth {
   std::uint64_t refused_by_write_budget = 0;
 };
 
+/// Of all of the store's lives. A crash may lose what the medium took since the last sync.
 struct DurableCounters {
   std::uint64_t payload_bytes_written = 0;  // as put
   std::uint64_t media_bytes_written = 0;    // all of it: records, footers, cleaning, index
   std::uint64_t cleaned_segments = 0, cleaner_moved_bytes = 0;
-  std::uint64_t evicted_ever = 0, erased_ever = 0, expired_ever = 0;  // persistent
+  std::uint64_t evicted_ever = 0, erased_ever = 0, expired_ever = 0;
 };
 
 class DurableTier : public Tier {

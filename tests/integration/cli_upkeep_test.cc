@@ -25,6 +25,13 @@ TEST_F(Cli, StatsCountWhatIsThere) {
   EXPECT_EQ(stats.object()["last_close"], "clean");
   EXPECT_EQ(stats.object()["namespaces"][0]["name"], "default");
   EXPECT_THAT(run({"stats"}).out, HasSubstr("state"));
+  EXPECT_EQ(stats.object()["counters"]["payload_bytes_written"], 5) << "by an earlier process";
+  const std::uint64_t media = stats.object()["counters"]["media_bytes_written"];
+  EXPECT_GT(media, 4096U);
+  ASSERT_EQ(run({"put", "more", "-"}, "more").exit, 0);
+  const auto counters = run_json({"stats"}).object()["counters"];
+  EXPECT_EQ(counters["payload_bytes_written"], 9);
+  EXPECT_GT(counters["media_bytes_written"], media + 4);
 }
 
 TEST_F(Cli, InspectDecodesSuperblockSegmentAndEntry) {

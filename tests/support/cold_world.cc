@@ -82,13 +82,13 @@ void ColdWorld::drop() {
 
 void ColdWorld::close() {
   settle();
-  counts_.cleaned_segments += tier_->counters().cleaned_segments;
+  counts_.cleaned_segments = tier_->counters().cleaned_segments;
   tier_->close();
   drop();
 }
 
 void ColdWorld::kill() {
-  counts_.cleaned_segments += tier_->counters().cleaned_segments;
+  counts_.cleaned_segments = tier_->counters().cleaned_segments;
   CutReport report;
   count_faults();
   auto next = disk_->kill_process(rng_, &report);
@@ -98,7 +98,7 @@ void ColdWorld::kill() {
 }
 
 void ColdWorld::power_cut() {
-  counts_.cleaned_segments += tier_->counters().cleaned_segments;
+  counts_.cleaned_segments = tier_->counters().cleaned_segments;
   power_cut_unopened();
 }
 

@@ -19,13 +19,18 @@ void ColdTier::schedule_sync() {
     schedule_sync();
     if (!touched_ || core_.writes.is_off() || !begin_operation()) return;
     touched_ = false;
-    const std::uint64_t media = core_.counts.media_bytes_written.load(std::memory_order_relaxed);
-    CounterDelta delta;
-    delta.media_bytes_written = media - media_bytes_counted_;
-    media_bytes_counted_ = media;
-    if (delta.media_bytes_written > 0) index_queue_.post_counters(delta);
+    index_queue_.post_counters(uncounted_media());
     sync_everything([this](const absl::Status&) { end_operation(); });
   });
+}
+
+/// I/O loop: what the medium has taken since the index was told the last time.
+CounterDelta ColdTier::uncounted_media() {
+  const std::uint64_t media = core_.counts.media_bytes_written.load(std::memory_order_relaxed) +
+                              core_.index->bytes_written();
+  CounterDelta delta;
+  delta.media_bytes_written = media - std::exchange(media_bytes_counted_, media);
+  return delta;
 }
 
 /// I/O loop: data first, then the index that names it. `done` runs on the index loop.

@@ -139,9 +139,11 @@ absl::Status ColdTier::leave_clean_mark() {
   }
   CleanMark mark;
   std::vector<SegmentRow> rows;
+  CounterDelta delta;
   bool is_known = false;
   run_and_wait(core_.io_loop, [&](std::function<void()> done) {
     rows = table_.rows();
+    delta = uncounted_media();
     is_known = table_.is_known();
     table_.for_each(
         [&](Segment& segment) { mark.data_ends.emplace_back(segment.id, segment.data_end); });
@@ -150,7 +152,7 @@ absl::Status ColdTier::leave_clean_mark() {
   if (!is_known) return make_error(ErrorCode::busy, "live bytes were still being counted");
   mark.blocks = space_.blocks();
   mark.entry_bytes = space_.entry_bytes();
-  CAIRN_RETURN_IF_ERROR(core_.index->write({}, rows, {}, true));
+  CAIRN_RETURN_IF_ERROR(core_.index->write({}, rows, delta, true));
   const std::string bytes = encode_clean_mark(mark);
   return save_state_file(core_.device, core_.options.directory, core_.store, kCleanMarkName,
                          as_bytes(bytes));

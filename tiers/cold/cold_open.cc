@@ -220,6 +220,7 @@ ColdTier::ColdTier(const ColdOptions& options, const ColdRuntime& runtime, Opene
   core_.segment_bytes = opened.superblock.segment_bytes;
   core_.read_only = opened.read_only;
   core_.index = std::move(opened.index);
+  before_ = core_.index->counters();
   block_bytes_max_ = block_bytes_max_of(core_.segment_bytes);
   sync_.set_ensure_file([this](Segment& segment) { return opener_.ensure_file(segment); });
   opener_.set_sync(

@@ -189,11 +189,15 @@ DurableCounters ColdTier::counters() const {
   };
   const IndexCounters ever = core_.index->counters();
   DurableCounters counters;
-  counters.payload_bytes_written = get(core_.counts.payload_bytes_written);
-  counters.media_bytes_written =
-      get(core_.counts.media_bytes_written) + core_.index->bytes_written();
-  counters.cleaned_segments = get(core_.counts.cleaned_segments);
-  counters.cleaner_moved_bytes = get(core_.counts.cleaner_moved_bytes);
+  // Not from `ever`: the index learns of these a little later.
+  counters.payload_bytes_written =
+      before_.payload_bytes_written + get(core_.counts.payload_bytes_written);
+  counters.media_bytes_written = before_.media_bytes_written +
+                                 get(core_.counts.media_bytes_written) +
+                                 core_.index->bytes_written();
+  counters.cleaned_segments = before_.cleaned_segments + get(core_.counts.cleaned_segments);
+  counters.cleaner_moved_bytes =
+      before_.cleaner_moved_bytes + get(core_.counts.cleaner_moved_bytes);
   counters.evicted_ever = ever.evicted;
   counters.erased_ever = ever.erased;
   counters.expired_ever = ever.expired;

@@ -148,6 +148,7 @@ class ColdTier final : public DurableTier {
   void settle(const Append& append);
   // background (cold_background.cc)
   void schedule_sync();
+  CounterDelta uncounted_media();
   void sync_everything(std::function<void(absl::Status)> done);
   void count_entries();
   void purge(NamespaceId id, std::string cursor);
@@ -197,6 +198,7 @@ class ColdTier final : public DurableTier {
   std::atomic<bool> shutting_down_{false};  // background loops stop at the next step
   bool touched_ = false;                    // I/O loop: something was written since the last sync
   std::uint64_t media_bytes_counted_ = 0;   // I/O loop
+  IndexCounters before_;                    // of this store's lives before this one
 };
 
 }  // namespace cairn::tiers
