@@ -167,7 +167,8 @@ TEST_P(PowerCut, WhatWasPromisedIsThereAndNothingElse) {
 INSTANTIATE_TEST_SUITE_P(Seeds, PowerCut,
                          ::testing::ValuesIn(seeds({1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11,
                                                     12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,
-                                                    23, 24, 25, 26, 27, 28, 29, 18243256380072360088U},
+                                                    23, 24, 25, 26, 27, 28, 29,
+                                                    18243256380072360088U},
                                                    scaled(4))));
 
 }  // namespace

@@ -6,8 +6,9 @@
 // the caller's memory to the device where that is page-aligned, else through a buffer.
 //
 // A segment is opened (segment_opener.h), filled, closed, given a footer, and never written
-// again, unless a clean close sealed it before it was full: then the next process goes on in it. A failed write loses its extent and nothing else. A failed sync poisons the segment:
-// it is neither written nor synced again, and whoever waited for the sync is told.
+// again, unless a clean close sealed it before it was full: then the next process goes on in it.
+// A failed write loses its extent and nothing else. A failed sync poisons the segment: it is
+// neither written nor synced again, and whoever waited for the sync is told.
 //
 //   append() → queue → place (offset known, header encoded) → write → [sync] → done
 //
