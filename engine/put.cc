@@ -225,17 +225,24 @@ void WritePath::Put::classify_present(Item& item, const Residency& listed) {
 
 // --- into hot --------------------------------------------------------------------------------
 
+/// What goes to cold is handed over group by group while later blocks are still being copied: the
+/// device need not wait for the whole batch.
 void WritePath::Put::place() {
-  for (Item& item : items_) {
-    if (item.settled || item.to_sync || item.upgrade) continue;
-    if (!place_one(item)) continue;
-    item.facts.sequence = path_.core_.next_sequence();
-    fill(item);
+  const bool to_cold = options_.durability != Durability::memory;
+  for (std::size_t i = 0; i < items_.size(); ++i) {
+    Item& item = items_[i];
+    if (item.settled || item.to_sync) continue;
+    if (!item.upgrade) {
+      if (!place_one(item)) continue;
+      item.facts.sequence = path_.core_.next_sequence();
+      fill(item);
+    }
+    if (to_cold) add_to_group(i);
   }
-  if (options_.durability == Durability::memory) {
-    publish_in_memory();
+  if (to_cold) {
+    end_groups();
   } else {
-    write_groups();
+    publish_in_memory();
   }
 }
 

@@ -55,6 +55,7 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
   struct Group {
     std::vector<std::size_t> items;
     std::vector<TierWrite> writes;
+    std::uint64_t bytes = 0;
     TimePoint give_up;
   };
 
@@ -68,7 +69,9 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
   bool place_one(Item& item);
   void fill(Item& item);
   void publish_in_memory();
-  void write_groups();
+  void add_to_group(std::size_t index);
+  void launch_group();
+  void end_groups();
   void write_group(const std::shared_ptr<Group>& group);
   void no_room(const std::shared_ptr<Group>& group, const absl::Status& status);
   void try_later(const std::shared_ptr<Group>& group);
@@ -92,7 +95,8 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
   std::vector<Location> slots_;       // likewise, when reserved beforehand
   std::vector<BlockId> gates_;        // held, sorted
   std::uint64_t metadata_reserved_ = 0;
-  std::atomic<std::size_t> groups_left_{0};
+  std::shared_ptr<Group> filling_;            // not launched yet
+  std::atomic<std::size_t> groups_left_{1};  // under way, and one until all are launched
   TimePoint began_;
   Callback done_;
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The half of a put that goes through cold: reserve, write, publish, group by group.
 #include <algorithm>
+#include <utility>
 
 #include "engine/base/status.h"
 #include "engine/base/text.h"
@@ -9,33 +10,36 @@
 namespace cairn::detail {
 namespace {
 
-// A group is reserved and written together, so a chain lies side by side; smaller than a
-// segment, so that one that is refused does not take a whole batch with it.
+// A group is reserved and written together, so a chain lies side by side. Large enough for the
+// device, small enough that it begins early and that a refusal does not take a whole batch along.
 constexpr std::size_t kGroupBlocks = 64;
-constexpr std::uint64_t kGroupBytes = 32 * kMiB;
+constexpr std::uint64_t kGroupBytes = 4 * kMiB;
 constexpr Duration kRetryAfter = Duration::millis(2);
 // Until the catalog learns the record's true size from the next scan; a header and its padding.
 constexpr std::uint32_t kRecordOverheadBytes = 256;
 
 }  // namespace
 
-void WritePath::Put::write_groups() {
-  std::vector<std::shared_ptr<Group>> groups;
-  std::uint64_t bytes = 0;
-  for (std::size_t i = 0; i < items_.size(); ++i) {
-    const Item& item = items_[i];
-    if (item.settled || item.to_sync) continue;
-    if (groups.empty() || groups.back()->items.size() == kGroupBlocks ||
-        bytes + item.facts.plain_bytes > kGroupBytes) {
-      groups.push_back(std::make_shared<Group>());
-      groups.back()->give_up = path_.core_.clock.now() + kRoomWait;
-      bytes = 0;
-    }
-    groups.back()->items.push_back(i);
-    bytes += item.facts.plain_bytes;
+void WritePath::Put::add_to_group(std::size_t index) {
+  const std::uint32_t bytes = items_[index].facts.plain_bytes;
+  const bool is_full = filling_ != nullptr && (filling_->items.size() == kGroupBlocks ||
+                                               filling_->bytes + bytes > kGroupBytes);
+  if (is_full) launch_group();
+  if (filling_ == nullptr) {
+    filling_ = std::make_shared<Group>();
+    filling_->give_up = path_.core_.clock.now() + kRoomWait;
   }
-  groups_left_.store(groups.size() + 1);
-  for (const auto& group : groups) write_group(group);
+  filling_->items.push_back(index);
+  filling_->bytes += bytes;
+}
+
+void WritePath::Put::launch_group() {
+  groups_left_.fetch_add(1);
+  write_group(std::exchange(filling_, nullptr));
+}
+
+void WritePath::Put::end_groups() {
+  if (filling_ != nullptr) launch_group();
   group_done();
 }
 

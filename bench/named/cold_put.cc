@@ -3,6 +3,8 @@
 // beside fio's writes and beside BlobDB's puts of the same entries.
 #include <atomic>
 #include <filesystem>
+#include <future>
+#include <optional>
 #include <thread>
 
 #include "bench/named/blob_db.h"
@@ -34,7 +36,9 @@ absl::StatusOr<double> timed(unsigned threads, const std::function<absl::Status(
 class Putter {
  public:
   Putter(Engine& engine, NamespaceId ns) : engine_(engine), ns_(ns) {
-    for (auto& memory : memory_) memory = std::make_unique<AlignedMemory>(kBatch * kBlockBytes);
+    for (auto& memory : memory_) {
+      for (auto& half : memory) half = std::make_unique<AlignedMemory>(kBatch * kBlockBytes);
+    }
   }
 
   absl::StatusOr<double> run(unsigned threads) {
@@ -42,18 +46,19 @@ class Putter {
     const std::size_t batches = kRoundBytes / (kBatch * kBlockBytes);
     next_chain_ += batches;
     return timed(threads, [&](unsigned t) -> absl::Status {
-      for (std::size_t b = t; b < batches; b += threads) {
-        std::vector<std::string> keys;
-        std::vector<PutBlock> blocks;
-        for (std::size_t i = 0; i < kBatch; ++i) keys.push_back(bench_key(first + b, i));
-        for (std::size_t i = 0; i < kBatch; ++i) {
-          stamp(memory_[t]->block(i, kBlockBytes), first + b, i);
-          blocks.push_back({.key = keys[i], .payload = memory_[t]->block(i, kBlockBytes)});
-        }
-        for (const PutResult& result : engine_.put_sync(ns_, blocks))
-          CAIRN_RETURN_IF_ERROR(result.status);
+      // Two batches in turns, so that one is under way while the other is made: as deep as fio.
+      std::array<Batch, 2> flights;
+      std::size_t turn = 0;
+      absl::Status status;
+      for (std::size_t b = t; b < batches && status.ok(); b += threads, turn ^= 1U) {
+        status = flights[turn].wait();
+        if (status.ok()) begin(flights[turn], *memory_[t][turn], first + b);
       }
-      return absl::OkStatus();
+      for (Batch& batch : flights) {
+        const absl::Status ended = batch.wait();
+        if (status.ok()) status = ended;
+      }
+      return status;
     });
   }
 
@@ -74,9 +79,40 @@ class Putter {
   }
 
  private:
+  struct Batch {
+    std::vector<std::string> keys;
+    std::vector<PutBlock> blocks;
+    std::optional<std::promise<absl::Status>> done;
+
+    absl::Status wait() {
+      if (!done) return absl::OkStatus();
+      absl::Status status = done->get_future().get();
+      done.reset();
+      return status;
+    }
+  };
+
+  void begin(Batch& batch, AlignedMemory& memory, std::uint64_t chain) {
+    batch.keys.clear();
+    batch.blocks.clear();
+    for (std::size_t i = 0; i < kBatch; ++i) batch.keys.push_back(bench_key(chain, i));
+    for (std::size_t i = 0; i < kBatch; ++i) {
+      stamp(memory.block(i, kBlockBytes), chain, i);
+      batch.blocks.push_back({.key = batch.keys[i], .payload = memory.block(i, kBlockBytes)});
+    }
+    batch.done.emplace();
+    engine_.put(ns_, batch.blocks, {}, [&batch](const std::vector<PutResult>& results) {
+      absl::Status status;
+      for (const PutResult& result : results) {
+        if (status.ok()) status = result.status;
+      }
+      batch.done->set_value(status);
+    });
+  }
+
   Engine& engine_;
   NamespaceId ns_;
-  std::array<std::unique_ptr<AlignedMemory>, 4> memory_;
+  std::array<std::array<std::unique_ptr<AlignedMemory>, 2>, 4> memory_;
   std::uint64_t next_chain_ = 0;
 };
 

@@ -97,6 +97,11 @@ std::vector<std::string> fio_arguments(const FioJob& job) {
                                      "--direct=1",
                                      "--group_reporting",
                                      "--output-format=json"};
+  if (job.rw.find("write") != std::string::npos) {
+    // New files each time, allocated and not yet written, as a store's segments are until they
+    // are used again: writing over what was written before is half as fast again on ext4.
+    arguments.insert(arguments.end(), {"--fallocate=native", "--unlink=1"});
+  }
   return arguments;
 }
 }  // namespace

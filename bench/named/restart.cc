@@ -19,6 +19,8 @@ namespace cairn::bench {
 namespace {
 
 constexpr std::size_t kBatch = 1000;
+constexpr std::size_t kBlockBytes = 256;
+constexpr std::string_view kFilled = "filled";
 
 StoreOptions store_options(const std::string& directory, std::uint64_t blocks) {
   StoreOptions options;
@@ -30,7 +32,26 @@ StoreOptions store_options(const std::string& directory, std::uint64_t blocks) {
   return options;
 }
 
-/// Fills a store in a child that dies by SIGKILL with the last put acknowledged.
+std::string g_dir;
+absl::Status fill(Store& store, std::uint64_t blocks) {
+  CAIRN_ASSIGN_OR_RETURN(const auto ns, store.engine().open_namespace({.name = "bench"}));
+  const std::vector<std::byte> payload(kBlockBytes);
+  for (std::uint64_t chain = 0; chain < blocks / kBatch; ++chain) {
+    std::vector<std::string> keys;
+    std::vector<PutBlock> batch;
+    for (std::size_t i = 0; i < kBatch; ++i) keys.push_back(bench_key(chain, i));
+    for (std::size_t i = 0; i < kBatch; ++i) batch.push_back({.key = keys[i], .payload = payload});
+    for (const PutResult& result : store.engine().put_sync(ns, batch))
+      if (!result.status.ok()) { static int bad = 0; ++bad; static std::uint64_t last = ~0ull;
+        if (last != chain) { fprintf(stderr, "chain %lu bad %d %s cat=%lu cold=%lu\n", chain, bad, std::string(result.status.message()).c_str(), store.engine().stats().catalog_blocks, store.cold().usage().blocks);
+        if (last == ~0ull) {system(("du -a -B1 " + g_dir + "/index").c_str()); } usleep(200000); if (bad > 5000) return result.status; }
+        last = chain; }
+  }
+  return absl::OkStatus();
+}
+
+/// Fills a store in a child that dies by SIGKILL with the last put acknowledged. The child says
+/// over the pipe how it went, so that a fill that fails is reported with its own reason.
 absl::Status fill_and_kill(const std::string& directory, std::uint64_t blocks) {
   std::array<int, 2> ends{};
   if (pipe(ends.data()) != 0) return from_errno(errno, "pipe");
@@ -38,32 +59,27 @@ absl::Status fill_and_kill(const std::string& directory, std::uint64_t blocks) {
   if (child < 0) return from_errno(errno, "fork");
   if (child == 0) {
     close(ends[0]);
-    const auto store = open_store(store_options(directory, blocks));
-    if (!store.ok()) _exit(1);
-    const auto ns = (*store)->engine().open_namespace({.name = "bench"});
-    if (!ns.ok()) _exit(1);
-    std::vector<std::byte> payload(256);
-    for (std::uint64_t chain = 0; chain < blocks / kBatch; ++chain) {
-      std::vector<std::string> keys;
-      std::vector<PutBlock> batch;
-      for (std::size_t i = 0; i < kBatch; ++i) keys.push_back(bench_key(chain, i));
-      for (std::size_t i = 0; i < kBatch; ++i)
-        batch.push_back({.key = keys[i], .payload = payload});
-      for (const PutResult& result : (*store)->engine().put_sync(*ns, batch)) {
-        if (!result.status.ok()) _exit(1);
-      }
-    }
-    if (write(ends[1], "x", 1) != 1) _exit(1);
-    pause();
+    g_dir = directory; const auto store = open_store(store_options(directory, blocks));
+    const absl::Status filled = store.ok() ? fill(**store, blocks) : store.status();
+    const std::string said =
+        filled.ok() ? std::string(kFilled) : std::string(message_of(filled));
+    if (write(ends[1], said.data(), said.size()) != static_cast<ssize_t>(said.size())) _exit(1);
+    close(ends[1]);
+    // The store stays open: it must die as it is.
+    while (true) pause();
   }
   close(ends[1]);
-  char said = 0;
-  const bool filled = read(ends[0], &said, 1) == 1;
+  std::string said;
+  std::array<char, 512> buffer{};
+  for (ssize_t n = 0; (n = read(ends[0], buffer.data(), buffer.size())) > 0;)
+    said.append(buffer.data(), static_cast<std::size_t>(n));
   close(ends[0]);
   kill(child, SIGKILL);
   int status = 0;
   waitpid(child, &status, 0);
-  return filled ? absl::OkStatus() : make_error(ErrorCode::internal, "filling the store failed");
+  if (said == kFilled) return absl::OkStatus();
+  return make_error(ErrorCode::internal,
+                    concat("filling the store failed: ", said.empty() ? "no answer" : said));
 }
 
 absl::StatusOr<double> iterate_index(const std::string& directory, std::uint64_t blocks) {
@@ -102,7 +118,7 @@ absl::StatusOr<double> first_hit(const std::string& directory, std::uint64_t cha
   const Stopwatch watch;
   CAIRN_ASSIGN_OR_RETURN(const std::string block, run_program(command));
   const double seconds = watch.seconds();
-  if (block.size() != 256)
+  if (block.size() != kBlockBytes)
     return make_error(ErrorCode::internal, "the first hit had the wrong length");
   return seconds * 1e3;
 }
