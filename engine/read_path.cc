@@ -92,11 +92,17 @@ void ReadPath::acquire(NamespaceId ns_id, std::span<const KeyRef> keys,
     }
     state->ids.push_back(core_.id_of(ns_id, key));
   }
+  // The names are far apart: asked for now, they are here when the catalog has answered.
+  constexpr std::size_t kPrefetched = 32;
+  for (std::size_t i = 0; i < std::min(kPrefetched, keys.size()); ++i) {
+    core_.keys.prefetch(state->ids[i]);
+  }
   state->residencies.assign(keys.size(), Residency{});
   state->blocks.assign(keys.size(), LeasedBlock{});
   std::size_t leased = core_.catalog.lease_hot(state->ids, options.read, state->residencies);
   for (std::size_t i = 0; leased > 0 && i < keys.size(); ++i) {
     Residency& residency = state->residencies[i];
+    if (i + kPrefetched < keys.size()) core_.keys.prefetch(state->ids[i + kPrefetched]);
     if (residency.hot.is_null()) continue;
     if (verify(*request.ns, keys[i], state->ids[i], residency)) {
       state->blocks[i] = view(residency, TierKind::hot);
@@ -133,7 +139,7 @@ bool ReadPath::verify(const NamespaceState& ns, const KeyRef& key, BlockId id,
 }
 
 LeasedBlock ReadPath::view(const Residency& leased, TierKind served_from) const {
-  return {.bytes = core_.hot.bytes(leased.hot),
+  return {.bytes = core_.hot.bytes(leased.hot, leased.facts.plain_bytes),
           .found = true,
           .served_from = served_from,
           .sequence = leased.facts.sequence};

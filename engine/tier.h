@@ -95,6 +95,9 @@ class AddressableTier : public Tier {
   /// The bytes at a reserved or written location, its exact plain length. Filling is the
   /// caller's business until the block is published, and forbidden afterwards.
   virtual MutableByteSpan bytes(Location location) = 0;
+  /// The same for who knows the plain length, and so need not wait for the slot's own to come
+  /// from memory.
+  virtual MutableByteSpan bytes(Location location, std::uint32_t plain_bytes) = 0;
   /// Changes the limit while running; shrinks as regions become empty.
   virtual void set_capacity(std::uint64_t bytes) = 0;
 };

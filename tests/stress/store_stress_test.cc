@@ -133,5 +133,39 @@ TEST_F(StoreStress, EveryByteIsRightAlsoAfterARestart) {
   close();
 }
 
+// Tiny blocks fill the index's share long before the segments. Old ones make room for new ones
+// then, for as long as it goes on: the index's files must never grow to where they can no longer
+// be merged.
+TEST(StoreOfTinyBlocks, AFullIndexShareEvictsForEver) {
+  constexpr std::size_t kBatch = 500;
+  const TempDir directory;
+  StoreOptions options;
+  options.directory = directory.path();
+  options.engine.hot_bytes = 8 * kMiB;
+  options.engine.metadata_bytes = 128 * kMiB;
+  options.cold.cold_bytes = 256 * kMiB;
+  const auto store = open_store(options);
+  ASSERT_TRUE(store.ok()) << message_of(store.status());
+  Engine& engine = (*store)->engine();
+  const auto ns = engine.open_namespace({.name = "content"});
+  ASSERT_TRUE(ns.ok());
+  const std::size_t batches = std::max<std::size_t>(500, scaled(500));
+  for (std::size_t batch = 0; batch < batches; ++batch) {
+    std::vector<std::string> keys;
+    for (std::size_t i = 0; i < kBatch; ++i) {
+      keys.push_back(make_payload("key", batch * kBatch + i, 32));
+    }
+    std::vector<PutBlock> blocks;
+    for (const std::string& key : keys) blocks.push_back({.key = key, .payload = as_bytes(key)});
+    for (const PutResult& result : engine.put_sync(*ns, blocks)) {
+      ASSERT_TRUE(result.status.ok()) << message_of(result.status) << " after " << batch * kBatch;
+    }
+  }
+  const std::uint64_t kept = (*store)->cold().usage().blocks;
+  EXPECT_GT(kept, 50'000U);
+  EXPECT_LT(kept, batches * kBatch);
+  EXPECT_TRUE(engine.close().ok());
+}
+
 }  // namespace
 }  // namespace cairn::test

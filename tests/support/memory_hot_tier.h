@@ -87,6 +87,11 @@ class MemoryHotTier final : public AddressableTier {
     CAIRN_CHECK(slot != slots_.end());
     return {slot->second.bytes.get(), slot->second.size};
   }
+  MutableByteSpan bytes(Location location, std::uint32_t plain_bytes) override {
+    const MutableByteSpan slot = bytes(location);
+    CAIRN_CHECK(slot.size() == plain_bytes);
+    return slot;
+  }
   void set_capacity(std::uint64_t bytes) override {
     MutexLock lock(mutex_);
     capacity_bytes_ = bytes;

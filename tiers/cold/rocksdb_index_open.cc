@@ -95,6 +95,22 @@ rocksdb::BlockBasedTableOptions table_options(const std::shared_ptr<rocksdb::Cac
   return table;
 }
 
+/// A compaction needs room for a second copy of what it merges. Where the share is small, small
+/// files and levels keep that copy a small part of it; as one big level the index would meet a
+/// point beyond which it can neither be merged nor shrink. Writers wait for compaction before
+/// files of the first level, which all overlap, can fill the share.
+void shape_levels(const IndexOptions& options, rocksdb::Options& out) {
+  const std::uint64_t share = options.capacity_bytes;
+  const std::uint64_t part = share == 0 ? kGiB : share / 64;
+  out.target_file_size_base = std::clamp(part, 256 * kKiB, 16 * kMiB);
+  out.max_bytes_for_level_base = std::clamp(4 * part, kMiB, 64 * kMiB);
+  out.max_compaction_bytes = 12 * out.target_file_size_base;
+  out.level_compaction_dynamic_level_bytes = true;
+  out.level0_file_num_compaction_trigger = 4;
+  out.level0_slowdown_writes_trigger = 6;
+  out.level0_stop_writes_trigger = 8;
+}
+
 rocksdb::Options database_options(const IndexOptions& options, rocksdb::Env* env,
                                   const std::shared_ptr<rocksdb::Cache>& cache,
                                   std::shared_ptr<rocksdb::Logger> logger) {
@@ -110,9 +126,7 @@ rocksdb::Options database_options(const IndexOptions& options, rocksdb::Env* env
   out.avoid_flush_during_shutdown = true;  // the index flushes itself, where that is safe
   out.max_background_jobs = 2;
   out.max_open_files = -1;  // every file is opened at once, so that a missing one is noticed
-  out.target_file_size_base = 16 * kMiB;
-  out.max_bytes_for_level_base = 64 * kMiB;
-  out.level_compaction_dynamic_level_bytes = true;
+  shape_levels(options, out);
   out.compression = rocksdb::kNoCompression;  // hashes and sums do not shrink
   out.manifest_preallocation_size = 64 * kKiB;
   out.max_manifest_file_size = kMiB;
@@ -237,7 +251,7 @@ std::shared_ptr<rocksdb::FileSystem> index_base_files(const IndexOptions& option
 
 std::uint64_t write_buffer_bytes(const IndexOptions& options) {
   if (options.capacity_bytes == 0) return options.write_buffer_bytes;
-  return std::clamp(options.capacity_bytes / 16, 64 * kKiB,
+  return std::clamp(options.capacity_bytes / 64, 64 * kKiB,
                     std::max(options.write_buffer_bytes, 64 * kKiB));
 }
 

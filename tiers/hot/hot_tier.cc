@@ -86,6 +86,7 @@ class HotTierImpl final : public HotTier {
   TierUsage usage() const override;
   void close() override;
   MutableByteSpan bytes(Location location) override;
+  MutableByteSpan bytes(Location location, std::uint32_t plain_bytes) override;
   void set_capacity(std::uint64_t bytes) override;
   std::vector<SharedRegion> share(NamespaceId ns) override;
   void set_region_observer(std::function<void(MutableByteSpan, bool)> observer) override;
@@ -283,6 +284,11 @@ Region& HotTierImpl::region_of(const Slot& slot) const {
 MutableByteSpan HotTierImpl::bytes(Location location) {
   const Slot slot = unpack(location);
   return region_of(slot).slot(slot.index);
+}
+
+MutableByteSpan HotTierImpl::bytes(Location location, std::uint32_t plain_bytes) {
+  const Slot slot = unpack(location);
+  return region_of(slot).slot(slot.index, plain_bytes);
 }
 
 void HotTierImpl::write(std::span<TierWrite> batch, Durability durability, Done done) {

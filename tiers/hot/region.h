@@ -17,6 +17,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/base/check.h"
 #include "absl/status/statusor.h"
 #include "engine/base/bytes.h"
 #include "engine/key.h"
@@ -50,6 +51,11 @@ class Region {
 
   MutableByteSpan slot(std::uint32_t index) const {
     return {memory_ + index * shape_.slot_bytes, lengths_[index]};
+  }
+  /// Of which somebody else has kept the length.
+  MutableByteSpan slot(std::uint32_t index, std::uint32_t length) const {
+    CAIRN_DCHECK(length == lengths_[index]);
+    return {memory_ + index * shape_.slot_bytes, length};
   }
   MutableByteSpan memory() const { return {memory_, shape_.bytes()}; }
 
