@@ -17,9 +17,9 @@
 #include <memory>
 #include <vector>
 
-#include "engine/base/check.h"
 #include "absl/status/statusor.h"
 #include "engine/base/bytes.h"
+#include "engine/base/check.h"
 #include "engine/key.h"
 
 namespace cairn::tiers {
