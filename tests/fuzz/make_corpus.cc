@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/hot_list.h"
 #include "tiers/cold/index_codec.h"
 #include "tiers/cold/record.h"
 #include "tiers/cold/state_file.h"
@@ -112,5 +113,8 @@ int main(int argc, char** argv) {
   const std::string state = encode_state(kStore, "hot-list", as_bytes("some content"));
   write(root / "state/sealed", state);
   write(root / "state/unsealed", state.substr(0, state.size() - sizeof(Hash128)));
+  write(root / "text/trace_line",
+        R"({"timestamp": 27482, "input_length": 6955, "output_length": 52, "hash_ids": [46, 47, 48]})");
+  write(root / "text/hot_list", detail::encode_hot_list({{{1, 2}}, {{3, 4}}}));
   return 0;
 }
