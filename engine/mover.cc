@@ -75,14 +75,21 @@ void Mover::make_cold_room(std::uint64_t bytes, std::function<void(bool evicted)
 std::uint64_t Mover::evict_cold(std::uint64_t bytes, std::function<void(std::size_t)> done) {
   Eviction eviction;
   std::uint64_t freed = 0;
+  std::size_t count = kVictimBatch;
   while (freed < bytes) {
     const std::size_t before = eviction.removals.size();
-    for (const Victim& victim : core_.catalog.victims(TierKind::cold, kVictimBatch, true)) {
+    const std::vector<Victim> victims = core_.catalog.victims(TierKind::cold, count, true);
+    for (const Victim& victim : victims) {
       if (freed >= bytes) break;
       if (!unlist_cold(victim, &eviction)) continue;
       freed += std::max<std::uint64_t>(victim.residency.cold_bytes, 1);
     }
-    if (eviction.removals.size() == before) break;
+    if (eviction.removals.size() > before) continue;
+    // All of them are behind closed gates, as are those that the asking put has written so far.
+    // They may hide the others, but no more of them than there are closed gates.
+    const std::size_t enough = core_.gates.closed_gates() + kVictimBatch;
+    if (victims.size() < count || count >= enough) break;
+    count = enough;
   }
   if (eviction.removals.empty()) return 0;
   forget_evicted(std::move(eviction), std::move(done));
