@@ -29,7 +29,7 @@ StoreOptions store_options(const std::string& directory, std::uint64_t blocks) {
   options.engine.metadata_bytes = blocks * 256 + 64 * kMiB;
   options.engine.rewarm_bytes = 0;
   // A limit, not what is used: the blocks are tiny, so it is their index's share that counts.
-  options.cold.cold_bytes = blocks * 8 * kKiB;
+  options.cold.cold_bytes = blocks * 12 * kKiB;
   return options;
 }
 

@@ -226,7 +226,8 @@ ColdTier::ColdTier(const ColdOptions& options, const ColdRuntime& runtime, Opene
   opener_.set_sync(
       [this](Segment& segment, SyncDone done) { sync_.sync(segment, std::move(done)); });
   sync_.set_poisoned([this](Segment& segment) { on_poisoned(segment); });
-  space_.set_index_limit(opened.plan.index_bytes / 10 * 7);
+  // The other half is for what removals leave until they are merged, and for merging itself.
+  space_.set_index_limit(opened.plan.index_bytes / 2);
   for (const NamespaceInfo& info : opened.superblock.namespaces) {
     core_.namespaces.set(info.id, {.epoch = info.epoch,
                                    .kind = info.descriptor.kind,
