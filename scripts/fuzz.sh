@@ -13,13 +13,14 @@ if ! ninja -C build/fuzz -t targets all 2>/dev/null | grep -q '^fuzzers:'; then
 fi
 cmake --build build/fuzz --target fuzzers -- -j"${JOBS:-$(nproc)}"
 status=0
-for fuzzer in build/fuzz/bin/*_fuzz; do
-  name=$(basename "$fuzzer")
+for corpus in tests/fuzz/corpus/*/; do
+  name=$(basename "$corpus")
+  fuzzer=build/fuzz/bin/fuzz_$name
   work=build/fuzz/work/$name
   mkdir -p "$work/corpus"
   echo "== $name for $seconds s"
   "$fuzzer" -max_total_time="$seconds" -print_final_stats=1 -artifact_prefix="$work/" \
-    "$work/corpus" "tests/fuzz/corpus/${name%_fuzz}" >"$work/log" 2>&1 || { tail -30 "$work/log"; status=1; }
+    "$work/corpus" "$corpus" >"$work/log" 2>&1 || { tail -30 "$work/log"; status=1; }
   grep -E 'number_of_executed_units' "$work/log" || true
 done
 exit "$status"
