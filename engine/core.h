@@ -89,6 +89,9 @@ struct EngineCore {
   EntryCount operations;  // shut by close()
   std::atomic<bool> closing{false};
   std::atomic<std::uint64_t> metadata_reserved{0};  // for puts under way
+  /// Removals from cold that asked for no sync, in all, and up to which one a sync has covered
+  /// them. The one that is ahead from the start stands for those of earlier processes.
+  std::atomic<std::uint64_t> removals_begun{1}, removals_synced{0};
 
  private:
   std::atomic<std::uint64_t> memory_sequence_{1};  // where there is no cold tier

@@ -40,6 +40,7 @@ class Eraser {
   absl::Status admit(NamespaceId ns, std::span<const KeyRef> keys);
   void resolve(const std::shared_ptr<Erase>& erase);
   void unlist(const std::shared_ptr<Erase>& erase);
+  void keep_away(const std::shared_ptr<Erase>& erase);
   void finish(Erase& erase, const absl::Status& status);
   void sweep(NamespaceState& ns);
 

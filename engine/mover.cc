@@ -164,6 +164,7 @@ void Mover::remove_cold(std::vector<ColdRemoval> removals, RemovalReason reason,
     std::vector<Removal> batch;
     std::function<void(std::vector<ColdRemoval>)> done;
   };
+  if (durability != Durability::durable) core_.removals_begun.fetch_add(1);
   auto operation = std::make_shared<Operation>();
   operation->removals = std::move(removals);
   operation->done = std::move(done);
