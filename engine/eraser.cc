@@ -99,13 +99,9 @@ void Eraser::resolve(const std::shared_ptr<Erase>& erase) {
 
 void Eraser::unlist(const std::shared_ptr<Erase>& erase) {
   std::vector<ColdRemoval> removals;
-  bool all_listed = true;
   for (Erase::Item& item : erase->items) {
     const std::optional<Residency> listed = core_.catalog.find(item.id);
-    if (!listed || !core_.keys.matches(item.id, item.name)) {
-      all_listed = false;
-      continue;
-    }
+    if (!listed || !core_.keys.matches(item.id, item.name)) continue;
     item.was_there = !core_.is_expired(*listed);
     const std::uint64_t sequence = listed->facts.sequence;
     core_.notes.note_removed(item.id, sequence);
@@ -120,21 +116,22 @@ void Eraser::unlist(const std::shared_ptr<Erase>& erase) {
          .location = removed ? removed->cold : Location{}});
   }
   if (removals.empty()) {
-    all_listed ? finish(*erase, absl::OkStatus()) : keep_away(erase);
+    keep_away(erase);
     return;
   }
+  const bool all_removed = removals.size() == erase->items.size();
   mover_.remove_cold(std::move(removals), RemovalReason::erased, Durability::durable,
-                     [this, erase, all_listed](const std::vector<ColdRemoval>& removed) {
+                     [this, erase, all_removed](const std::vector<ColdRemoval>& removed) {
                        absl::Status status;
                        for (const ColdRemoval& one : removed) {
                          if (!one.status.ok()) status = one.status;
                        }
-                       status.ok() && !all_listed ? keep_away(erase) : finish(*erase, status);
+                       status.ok() && !all_removed ? keep_away(erase) : finish(*erase, status);
                      });
 }
 
-/// What is not here may have been evicted, and the index may not have synced that: after a power
-/// cut it would be back, and nobody would remember that it was erased meanwhile.
+/// What is not in cold may have been evicted from there, and the index may not have synced that:
+/// after a power cut it would be back, and nobody would remember that it was erased meanwhile.
 void Eraser::keep_away(const std::shared_ptr<Erase>& erase) {
   const std::uint64_t begun = core_.removals_begun.load();
   if (core_.cold == nullptr || core_.removals_synced.load() >= begun) {

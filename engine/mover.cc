@@ -287,9 +287,11 @@ absl::StatusOr<std::uint64_t> Mover::evict_unused(TierKind tier, std::uint64_t t
   std::uint64_t freed = 0;
   for (;;) {
     const TierUsage usage = tier == TierKind::hot ? core_.hot.usage() : core_.cold->usage();
-    if (usage.used_bytes <= target_bytes) break;
-    const std::uint64_t wanted =
-        std::min<std::uint64_t>(usage.used_bytes - target_bytes, 64 * kMiB);
+    // Blocks of no bytes use none, and are meant all the same where nothing is to be left.
+    const bool holds_empty_ones = target_bytes == 0 && usage.blocks > 0;
+    if (usage.used_bytes <= target_bytes && !holds_empty_ones) break;
+    const std::uint64_t wanted = std::clamp<std::uint64_t>(
+        usage.used_bytes - std::min(target_bytes, usage.used_bytes), 1, 64 * kMiB);
     std::uint64_t freed_now = 0;
     if (tier == TierKind::hot) {
       freed_now = evict_hot(wanted, true);
@@ -356,7 +358,8 @@ bool Mover::shrink_hot() {
   std::uint64_t only_here_bytes = 0;
   for (const Victim& victim : core_.catalog.victims(TierKind::hot, 4 * kVictimBatch, true)) {
     if (freed + only_here_bytes >= wanted) break;
-    if (victim.residency.cold.is_null()) {
+    // What cold has given up before is not written there a second time.
+    if (victim.residency.cold.is_null() && !core_.keys.has_left_cold(victim.id)) {
       only_here.push_back(victim);
       only_here_bytes += victim.residency.facts.plain_bytes;
     } else {

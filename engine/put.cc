@@ -214,6 +214,8 @@ void WritePath::Put::classify_present(Item& item, const Residency& listed) {
     Residency leased;
     if (core.catalog.lease_hot({&item.id, 1}, Read::prefix, {&leased, 1}) == 1) {
       item.upgrade = true;
+      // Its eviction from cold may have left a tombstone of this very version.
+      if (core.keys.has_left_cold(item.id)) item.facts.sequence = core.next_sequence();
       item.pinned = leased.handle;
       item.payload = core.hot.bytes(leased.hot);
     } else {

@@ -162,6 +162,30 @@ TEST_P(PowerCut, WhatWasPromisedIsThereAndNothingElse) {
       << "the cuts took nothing away";
 }
 
+// An eviction leaves a tombstone where the name was erased before; a block that hot still has must
+// then not be written under the version that the tombstone buries.
+TEST(PutAgain, ABlockThatColdGaveUpIsDurableWhenAskedForAgain) {
+  SimStore store(small_sim_store(1));
+  ASSERT_TRUE(store.open().ok());
+  const auto ns = store.engine().open_namespace({.name = "n"});
+  ASSERT_TRUE(ns.ok());
+  const std::string payload = make_payload("key", 1, 20'000);
+  const auto put = [&] { return store.put(*ns, "key", as_bytes(payload), Durability::durable); };
+  ASSERT_TRUE(put().status.ok());
+  ASSERT_TRUE(store.erase(*ns, "key").ok());
+  ASSERT_TRUE(put().status.ok());
+  ASSERT_TRUE(store.engine().evict_unused(TierKind::cold, 0).ok());
+  ASSERT_TRUE(put().status.ok());
+  Rng rng(1);
+  store.power_cut(rng);
+  ASSERT_TRUE(store.open().ok());
+  const auto again = store.engine().open_namespace({.name = "n"});
+  ASSERT_TRUE(again.ok());
+  const auto got = store.get(*again, "key");
+  ASSERT_TRUE(got.ok() && got->has_value());
+  EXPECT_TRUE(is_payload("key", 1, as_bytes(**got)));
+}
+
 // 18243256380072360088: a put that failed came back several lives later, when a torn log was
 // caught up from a segment of an earlier process.
 INSTANTIATE_TEST_SUITE_P(Seeds, PowerCut,
