@@ -309,6 +309,7 @@ TEST(SimRocksdbFs, RocksdbOpensWritesFlushesAndReopens) {
 }
 
 TEST(SimRocksdbFs, SyncedWritesSurvivePowerCutsAtAnyMutation) {
+  std::uint64_t dropped = 0;
   for (const std::uint64_t seed : seeds({1, 2}, 2)) {
     print_seed(seed);
     Rng rng(seed);
@@ -317,7 +318,7 @@ TEST(SimRocksdbFs, SyncedWritesSurvivePowerCutsAtAnyMutation) {
     ASSERT_EQ(disk->sync_directory("/"), 0);  // RocksDB does not sync its directory's own name
     std::map<std::string, std::string> acknowledged;
     CutReport report;
-    const std::size_t cuts = scaled(25);
+    const std::size_t cuts = std::max<std::size_t>(8, scaled(25));
     for (std::size_t cut = 0; cut < cuts; ++cut) {
       disk->freeze_at(disk->mutations() + 1 + rng.below(400));
       {
@@ -342,8 +343,9 @@ TEST(SimRocksdbFs, SyncedWritesSurvivePowerCutsAtAnyMutation) {
       disk = disk->power_cut(rng, &report);
     }
     EXPECT_GT(acknowledged.size(), cuts);
-    EXPECT_GT(report.names_dropped + report.writes_dropped, 0U);
+    dropped += report.names_dropped + report.writes_dropped;
   }
+  EXPECT_GT(dropped, 0U) << "the cuts took nothing away";
 }
 
 TEST(SimRocksdbFs, EachOfItsInjectorsFires) {
