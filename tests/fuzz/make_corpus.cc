@@ -114,7 +114,7 @@ int main(int argc, char** argv) {
   write(root / "state/sealed", state);
   write(root / "state/unsealed", state.substr(0, state.size() - sizeof(Hash128)));
   write(root / "text/trace_line",
-        R"({"timestamp": 27482, "input_length": 6955, "output_length": 52, "hash_ids": [46, 47, 48]})");
+        R"({"timestamp": 27482, "input_length": 6955, "output_length": 52, "hash_ids": [46, 47]})");
   write(root / "text/hot_list", detail::encode_hot_list({{{1, 2}}, {{3, 4}}}));
   return 0;
 }

@@ -417,7 +417,7 @@ TEST_F(FullDiskTest, OpensForReadingAndWritesWhenThereIsRoom) {
 
 TEST_F(FullDiskTest, TheShareSetAsideIsALimitOfItsOwn) {
   index_.reset();
-  options_.capacity_bytes = 4 * kMiB;
+  options_.capacity_bytes = 16 * kMiB;  // no store has less
   auto index = open_rocksdb_index(options_);
   ASSERT_TRUE(index.ok()) << index.status();
   absl::Status status;
