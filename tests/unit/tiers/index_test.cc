@@ -422,7 +422,7 @@ TEST_F(FullDiskTest, TheShareSetAsideIsALimitOfItsOwn) {
   ASSERT_TRUE(index.ok()) << index.status();
   absl::Status status;
   std::uint64_t i = 0;
-  for (; i < 200000 && status.ok(); ++i) {
+  for (; i < 1'000'000 && status.ok(); ++i) {
     status = put(**index, concat("key-", i), i);
     ASSERT_LE((*index)->usage_bytes(), options_.capacity_bytes);
   }
