@@ -54,7 +54,7 @@ ReadPath::Acquire::Plan ReadPath::Acquire::plan(bool resolved) {
       state_->blocks[i] = path_.view(mine, TierKind::hot);
       continue;
     }
-    if (listed->cold.is_null() || !core.keys.matches(id, name)) {
+    if (listed->cold.is_null() || !core.catalog.is_named(id, name)) {
       if (prefix) break;
       continue;
     }

@@ -120,7 +120,7 @@ void Announcer::fetch(NamespaceState& ns, const std::vector<BlockId>& ids, TimeP
   std::vector<Residency> residencies;
   for (const BlockId id : ids) {
     const std::optional<Residency> listed = core_.catalog.find(id);
-    std::optional<OwnedName> name = core_.keys.find(id);
+    std::optional<OwnedName> name = core_.catalog.name_of(id);
     if (!listed || !name || listed->cold.is_null() || !listed->hot.is_null()) {
       pin_arrived(id);
       continue;

@@ -21,14 +21,14 @@ Catalog::Impl::Impl(const CatalogOptions& options)
 
 // --- publication ------------------------------------------------------------------------------
 
-bool Catalog::publish_hot(BlockId id, NamespaceId ns, const BlockFacts& facts, Location hot,
+bool Catalog::publish_hot(BlockId id, const BlockName& name, const BlockFacts& facts, Location hot,
                           Residency* replaced) {
-  return impl_->publish({id, ns, facts, TierKind::hot, hot, 0}, replaced);
+  return impl_->publish({id, name, facts, TierKind::hot, hot, 0}, replaced);
 }
 
-bool Catalog::publish_cold(BlockId id, NamespaceId ns, const BlockFacts& facts, Location cold,
-                           std::uint32_t cold_bytes, Residency* replaced) {
-  return impl_->publish({id, ns, facts, TierKind::cold, cold, cold_bytes}, replaced);
+bool Catalog::publish_cold(BlockId id, const BlockName& name, const BlockFacts& facts,
+                           Location cold, std::uint32_t cold_bytes, Residency* replaced) {
+  return impl_->publish({id, name, facts, TierKind::cold, cold, cold_bytes}, replaced);
 }
 
 bool Catalog::Impl::publish(const Publication& publication, Residency* replaced) {
@@ -83,6 +83,7 @@ Catalog::Impl::Verdict Catalog::Impl::judge(BlockHandle found,
                                             const Publication& publication) const {
   if (!is_present(found)) return Verdict::store;
   const Entry& entry = entry_of(found);
+  if (!is_named(found, publication.name)) return Verdict::refuse;
   if (publication.facts.sequence > entry.sequence) return Verdict::store;
   const bool adds_cold = publication.tier == TierKind::cold &&
                          publication.facts.sequence == entry.sequence &&
@@ -113,7 +114,7 @@ bool Catalog::Impl::store(Shard& shard, BlockHandle found, const Publication& pu
   Entry& entry = entry_of(handle);
   LinkRecord& record = record_of(handle);
   entry.state.fetch_and(~(detail::kPresent | detail::kExpires), std::memory_order_relaxed);
-  entry.namespace_id = publication.namespace_id;
+  store_name(handle, was_present ? found : kNoBlock, publication.name);
   entry.sequence = facts.sequence;
   entry.plain_bytes.store(facts.plain_bytes, std::memory_order_relaxed);
   entry.plain_sum = facts.plain_sum;
@@ -144,6 +145,19 @@ bool Catalog::Impl::store(Shard& shard, BlockHandle found, const Publication& pu
   }
   if (replaced != nullptr) *replaced = before;
   return true;
+}
+
+/// Of a new block, or of a new version of one that is there under the same name: in the same
+/// entry, or in a fresh one when leases keep the old.
+void Catalog::Impl::store_name(BlockHandle handle, BlockHandle before, const BlockName& name) {
+  entry_of(handle).namespace_id = name.namespace_id;
+  if (name.key.empty()) return;  // nobody's block, of a measurement: no page for its name
+  detail::NameSlot& slot = storage.names[handle];
+  const bool left_cold = before != kNoBlock && storage.names[before].left_cold;
+  if (handle != before) storage.names.set(handle, name.key, name.part);
+  // Nothing is known of the new version; but the removal of the old one is not synced for that.
+  if (slot.durable) slot.durable = false;
+  if (left_cold) slot.left_cold = true;
 }
 
 void Catalog::Impl::add_copy(BlockHandle handle, TierKind tier, Location location,

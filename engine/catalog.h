@@ -4,7 +4,8 @@
 // A tier that holds something the catalog does not list holds garbage, not data. The catalog
 // is a sharded hash table in RAM that grows bucket by bucket without a pause (linear hashing
 // over slabs of entries that never move), ≤ 128 bytes a block all in (8 more for a block that
-// expires). BlockIds are taken to be uniform, which XXH3-128 makes them.
+// expires). BlockIds are taken to be uniform, which XXH3-128 makes them. Beside that lies the full
+// name of each block, 64 bytes: two names with one BlockId are a miss, never each other's bytes.
 //
 // It knows locations and links, not bytes: it never calls a tier, and its locks are held for
 // memory accesses only, never across I/O.
@@ -86,15 +87,16 @@ class Catalog {
   std::optional<Residency> find(BlockId id) const;
 
   // --- publication ------------------------------------------------------------------------
-  /// Publishes a block in hot (and its facts). False, and nothing changes, when an entry with
-  /// a sequence as high or higher is present, or blocks_max is reached for a new entry.
+  /// Publishes a block in hot (its name and facts). False, and nothing changes, when an entry with
+  /// a sequence as high or higher is present, or another name has the same id, or blocks_max is
+  /// reached for a new entry.
   /// What it replaces comes back in `replaced` (locations to free; pins go over to the new
   /// version). The block is now the newest: after the last of a batch, touch() the batch, so
   /// that its root becomes the newest.
-  bool publish_hot(BlockId id, NamespaceId ns, const BlockFacts& facts, Location hot,
+  bool publish_hot(BlockId id, const BlockName& name, const BlockFacts& facts, Location hot,
                    Residency* replaced);
   /// The same for cold. With equal sequence it adds the cold location to the entry.
-  bool publish_cold(BlockId id, NamespaceId ns, const BlockFacts& facts, Location cold,
+  bool publish_cold(BlockId id, const BlockName& name, const BlockFacts& facts, Location cold,
                     std::uint32_t cold_bytes, Residency* replaced);
   /// A promotion has been filled: adds hot to an entry that still has this sequence.
   bool add_hot(BlockId id, std::uint64_t sequence, Location hot);
@@ -112,6 +114,21 @@ class Catalog {
   /// Compare-and-swap of a cold location.
   bool relocate_cold(BlockId id, Location from, Location to);
   void set_expiry(BlockId id, WallMicros expiry);
+
+  // --- names ------------------------------------------------------------------------------
+  /// Whether the block that the caller has leased has this name. No lock.
+  bool is_named(BlockHandle leased, const BlockName& name) const;
+  /// Whether a block is present under this name.
+  bool is_named(BlockId id, const BlockName& name) const;
+  std::optional<OwnedName> name_of(BlockId id) const;  // nothing when not present
+  /// Whether the version in cold is known to be durable, so that a second put that asks for it
+  /// need not sync. Forgotten with the block; a wrong `false` costs a sync.
+  void set_durable(BlockId id, bool durable);
+  bool is_durable(BlockId id) const;
+  /// The block was evicted from cold and is still in hot. Its removal may not be synced yet, so
+  /// an erase needs a tombstone all the same. No longer durable with that.
+  void set_left_cold(BlockId id);
+  bool has_left_cold(BlockId id) const;
 
   // --- leases and pins --------------------------------------------------------------------
   /// Pins the leading run of ids that is in hot (each: every one that is); out[i].hot is null
@@ -166,7 +183,13 @@ class Catalog {
   /// Payload under at least one lease, each block once, also of blocks removed meanwhile: what
   /// the engine holds against the leasable share of hot.
   std::uint64_t leased_bytes() const;
-  std::uint64_t memory_bytes() const;  // slabs, buckets and orders
+  std::uint64_t memory_bytes() const;  // slabs, buckets and orders; names not included
+  std::uint64_t name_bytes() const;
+  /// Of keys that are too long for their name's 64 bytes.
+  std::uint64_t long_key_bytes() const;
+  /// What one block costs, name included, as metadata_bytes counts it.
+  static constexpr std::uint64_t kBytesPerBlock = 128 + 64;
+  static std::uint64_t cost_bytes(std::size_t key_length);
   /// Costs O(n) and expects that no other thread is calling.
   void check_invariants() const;
 

@@ -32,11 +32,11 @@ struct Catalog::Impl {
 
   /// For some ids of one call: what probe() said.
   using Hints = std::array<BlockHandle, kWindow>;
-  enum class Use : std::uint8_t { look, change };
+  enum class Use : std::uint8_t { look, change, lease };
 
   struct Publication {
     BlockId id;
-    NamespaceId namespace_id{};
+    const BlockName& name;
     const BlockFacts& facts;
     TierKind tier = TierKind::none;
     Location location;
@@ -84,6 +84,9 @@ struct Catalog::Impl {
   void finish_release(BlockHandle handle, std::vector<Location>* freeable);
   void give_out_strays(std::vector<Location>* freeable);
 
+  // --- names (catalog_names.cc) -------------------------------------------------------------
+  bool is_named(BlockHandle handle, const BlockName& name) const;
+
   // --- publication (catalog.cc) -------------------------------------------------------------
   /// Everything known of an entry; its shard is locked.
   Residency describe(BlockHandle handle) const;
@@ -91,11 +94,11 @@ struct Catalog::Impl {
   Verdict judge(BlockHandle found, const Publication& publication) const;
   enum class Parent : std::uint8_t { as_linked, held };
   bool store(Shard& shard, BlockHandle found, const Publication& publication, Parent parent,
-             Residency* replaced, BlockId& unneeded)
-      CAIRN_REQUIRES(shard.mutex);
+             Residency* replaced, BlockId& unneeded) CAIRN_REQUIRES(shard.mutex);
   void add_copy(BlockHandle handle, TierKind tier, Location location, std::uint32_t cold_bytes);
   bool hold_parent(BlockId id);
   BlockHandle supersede(Shard& shard, BlockHandle old) CAIRN_REQUIRES(shard.mutex);
+  void store_name(BlockHandle handle, BlockHandle before, const BlockName& name);
   void count(Shard& shard, BlockHandle handle, bool present) CAIRN_REQUIRES(shard.mutex);
   enum class Force : std::uint8_t { if_it_may_go, always };
   /// Takes one copy out of an entry. False: something needs it. `unneeded` receives the id of a

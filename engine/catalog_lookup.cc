@@ -25,11 +25,12 @@ inline void Catalog::Impl::look_ahead(std::span<const BlockId> ids, Use use, Hin
         Shard::probe(shard_of(ids[i]).bucket_of(ids[i]), detail::Storage::tag_of(ids[i]));
     hints[i] = hint;
     // Entry 0 is nobody's: asking for it in vain costs less than to decide.
-    if (use == Use::change) {
-      __builtin_prefetch(&storage.entries[hint], 1);
-    } else {
+    if (use == Use::look) {
       __builtin_prefetch(&storage.entries[hint], 0);
+      continue;
     }
+    __builtin_prefetch(&storage.entries[hint], 1);
+    if (use == Use::lease) __builtin_prefetch(&storage.names[hint], 0);
   }
 }
 
@@ -173,7 +174,7 @@ std::size_t Catalog::lease_hot(std::span<const BlockId> ids, Read read, std::spa
   std::uint64_t first_bytes = 0;  // of blocks that had no lease; counted once a call
   for (std::size_t size = Impl::kFirstWindow; end < ids.size(); size = Impl::kWindow) {
     const auto part = ids.subspan(end, std::min(size, ids.size() - end));
-    impl.look_ahead(part, Impl::Use::change, hints);
+    impl.look_ahead(part, Impl::Use::lease, hints);
     std::size_t i = 0;
     for (; i < part.size(); ++i) {
       Residency& one = out[end + i];

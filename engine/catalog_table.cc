@@ -30,10 +30,17 @@ Storage::Storage(const CatalogOptions& options)
       shard_bits(static_cast<std::uint32_t>(std::countr_zero(options.shards))),
       entries(entries_reserved(options), true),
       records(entries_reserved(options), true),
+      names(entries_reserved(options)),
       expiries(entries_reserved(options), false),
       buckets(buckets_reserved(options), true),
       chunk_shard(entries_reserved(options) / kChunkEntries + 1, false) {
   CAIRN_CHECK(std::has_single_bit(options.shards) && options.shards <= 256);
+}
+
+Storage::~Storage() {
+  if (names.long_key_bytes() == 0) return;  // the others are no memory of their own
+  const BlockHandle end = chunks_used.load(std::memory_order_relaxed) * kChunkEntries;
+  for (BlockHandle handle = 1; handle < end; ++handle) names.clear(handle);
 }
 
 // --- buckets ----------------------------------------------------------------------------------
@@ -178,6 +185,7 @@ void Shard::release(BlockHandle handle) {
   entry.state.store(0, std::memory_order_relaxed);
   record.cold = Location{};
   record.cold_bytes = 0;
+  storage_->names.clear(handle);
   entry.next = free_;
   free_ = handle;
   storage_->entries_used.fetch_sub(1, std::memory_order_relaxed);

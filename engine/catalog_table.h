@@ -34,6 +34,7 @@
 #include "engine/base/sparse_array.h"
 #include "engine/catalog.h"
 #include "engine/catalog_entry.h"
+#include "engine/catalog_names.h"
 
 namespace cairn::detail {
 
@@ -64,6 +65,9 @@ static_assert(sizeof(Bucket) == 64);
 /// What all shards share.
 struct Storage {
   explicit Storage(const CatalogOptions& options);
+  ~Storage();
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
 
   static constexpr std::uint32_t kChunkEntries = 64;
 
@@ -72,6 +76,7 @@ struct Storage {
   const std::uint32_t shard_bits;
   SparseArray<Entry> entries;
   SparseArray<LinkRecord> records;
+  Names names;
   SparseArray<WallMicros> expiries;  // where kExpires is set
   SparseArray<Bucket> buckets;
   SparseArray<std::uint16_t> chunk_shard;

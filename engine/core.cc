@@ -12,10 +12,10 @@ std::uint64_t random_secret() {
   return (std::uint64_t{device()} << 32) | device();
 }
 
-/// The catalog's own limit is the hard one; names are held against metadata_bytes by eviction.
+/// The catalog's own limit is the hard one; long keys are held against metadata_bytes by eviction.
 CatalogOptions catalog_options(const EngineOptions& options) {
-  return {.blocks_max = std::max<std::uint64_t>(
-              options.metadata_bytes / EngineCore::kCatalogBytesPerBlock, 16)};
+  return {.blocks_max =
+              std::max<std::uint64_t>(options.metadata_bytes / Catalog::kBytesPerBlock, 16)};
 }
 
 }  // namespace
@@ -44,10 +44,10 @@ std::uint64_t EngineCore::next_sequence() {
                          : memory_sequence_.fetch_add(1, std::memory_order_relaxed);
 }
 
-bool EngineCore::publish_cold(BlockId id, NamespaceId ns, const BlockFacts& facts,
+bool EngineCore::publish_cold(BlockId id, const BlockName& name, const BlockFacts& facts,
                               Location location, std::uint32_t cold_bytes, Residency* replaced) {
   const Location now = notes.moved_to(id, location).value_or(location);
-  if (!catalog.publish_cold(id, ns, facts, now, cold_bytes, replaced)) return false;
+  if (!catalog.publish_cold(id, name, facts, now, cold_bytes, replaced)) return false;
   // Looked at twice, as by relocated(): one of the two sees what the other has done.
   const std::optional<Location> moved = notes.moved_to(id, location);
   if (moved && *moved != now) catalog.relocate_cold(id, now, *moved);
@@ -61,11 +61,6 @@ void EngineCore::free_replaced(const Residency& replaced) {
 
 void EngineCore::free_hot(Location location) {
   hot.free({&location, 1});
-}
-
-void EngineCore::tidy_name(BlockId id) {
-  const std::optional<Residency> residency = catalog.find(id);
-  if (!residency || !residency->present()) keys.erase(id);
 }
 
 }  // namespace cairn::detail

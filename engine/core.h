@@ -17,7 +17,6 @@
 #include "engine/engine_stats.h"
 #include "engine/entry_count.h"
 #include "engine/gates.h"
-#include "engine/key_table.h"
 #include "engine/lease.h"
 #include "engine/loop_scope.h"
 #include "engine/namespaces.h"
@@ -41,24 +40,18 @@ struct EngineCore {
   }
   /// What the catalog and the names of its blocks cost, live.
   std::uint64_t metadata_bytes() const {
-    return catalog.entries() * kCatalogBytesPerBlock + keys.bytes() + metadata_reserved.load();
+    return catalog.entries() * Catalog::kBytesPerBlock + catalog.long_key_bytes() +
+           metadata_reserved.load();
   }
 
   /// Lists what lies in cold, where it is by now: it may have been moved since. The caller holds
   /// the gate.
-  bool publish_cold(BlockId id, NamespaceId ns, const BlockFacts& facts, Location location,
+  bool publish_cold(BlockId id, const BlockName& name, const BlockFacts& facts, Location location,
                     std::uint32_t cold_bytes, Residency* replaced);
   /// Frees what a publication or removal took out. A leased hot copy comes back through its
   /// lease instead.
   void free_replaced(const Residency& replaced);
   void free_hot(Location location);
-  /// Drops the name when the block is listed no more. The caller holds the gate.
-  void tidy_name(BlockId id);
-  /// Leaves the gate after a removal.
-  void leave_tidy(BlockId id) {
-    tidy_name(id);
-    gates.leave(id);
-  }
 
   /// The rest of a wait: runs the loops once, or says that threads run them.
   bool pump() const {
@@ -66,8 +59,6 @@ struct EngineCore {
     parts.pump();
     return true;
   }
-
-  static constexpr std::uint64_t kCatalogBytesPerBlock = 128;
 
   const EngineOptions options;
   const EngineParts parts;
@@ -80,7 +71,6 @@ struct EngineCore {
 
   LoopScope loop;
   Catalog catalog;
-  KeyTable keys;
   RemovalNotes notes;
   GateTable gates;
   NamespaceTable namespaces;

@@ -27,7 +27,7 @@ bool Mover::demote(std::vector<Victim> victims) {
   for (Victim& victim : victims) {
     if (victim.residency.namespace_id != ns) continue;
     if (!core_.gates.try_enter(victim.id)) continue;
-    std::optional<OwnedName> name = core_.keys.find(victim.id);
+    std::optional<OwnedName> name = core_.catalog.name_of(victim.id);
     Residency leased;
     if (!name || core_.catalog.lease_hot({&victim.id, 1}, Read::prefix, {&leased, 1}) == 0) {
       core_.gates.leave(victim.id);
@@ -91,14 +91,14 @@ void Mover::finish_demotion(Demotion& demotion) {
       core_.meters.counters.add(Counter::cold_bytes_written, write.payload.size());
       Residency replaced;
       const auto stored = static_cast<std::uint32_t>(write.payload.size());
-      if (core_.publish_cold(victim.id, victim.residency.namespace_id, write.facts, write.location,
+      if (core_.publish_cold(victim.id, demotion.names[i].view(), write.facts, write.location,
                              stored, &replaced)) {
         victim.residency.cold = write.location;
       } else {
         core_.cold->free({&write.location, 1});
       }
     }
-    core_.leave_tidy(victim.id);
+    core_.gates.leave(victim.id);
     // Backed now, or a last copy that cold would not take: either way it was to go.
     evict_hot_copy(victim);
   }

@@ -101,11 +101,11 @@ void Eraser::unlist(const std::shared_ptr<Erase>& erase) {
   std::vector<ColdRemoval> removals;
   for (Erase::Item& item : erase->items) {
     const std::optional<Residency> listed = core_.catalog.find(item.id);
-    if (!listed || !core_.keys.matches(item.id, item.name)) continue;
+    if (!listed || !core_.catalog.is_named(item.id, item.name)) continue;
     item.was_there = !core_.is_expired(*listed);
     const std::uint64_t sequence = listed->facts.sequence;
     core_.notes.note_removed(item.id, sequence);
-    const bool was_in_cold = !listed->cold.is_null() || core_.keys.has_left_cold(item.id);
+    const bool was_in_cold = !listed->cold.is_null() || core_.catalog.has_left_cold(item.id);
     const std::optional<Residency> removed = core_.catalog.remove(item.id, sequence);
     if (removed && !removed->hot.is_null()) core_.free_hot(removed->hot);
     if (!was_in_cold || core_.cold == nullptr) continue;
@@ -148,7 +148,7 @@ void Eraser::keep_away(const std::shared_ptr<Erase>& erase) {
 }
 
 void Eraser::finish(Erase& erase, const absl::Status& status) {
-  for (const BlockId id : erase.gates) core_.leave_tidy(id);
+  for (const BlockId id : erase.gates) core_.gates.leave(id);
   erase.ns->publishers.leave();
   keys_under_way_.fetch_sub(erase.asked);
   const Callback done = std::move(erase.done);
@@ -195,7 +195,6 @@ void Eraser::sweep(NamespaceState& ns) {
     const std::optional<Residency> removed =
         core_.catalog.remove(id, std::numeric_limits<std::uint64_t>::max());
     if (removed && !removed->hot.is_null()) core_.free_hot(removed->hot);
-    core_.gates.enter(id, [this, id] { core_.leave_tidy(id); });
   }
 }
 

@@ -53,10 +53,10 @@ void Expirer::expire(BlockId id, std::uint64_t sequence) {
 
 void Expirer::remove_gated(BlockId id, std::uint64_t sequence) {
   const std::optional<Residency> listed = core_.catalog.find(id);
-  std::optional<OwnedName> name = core_.keys.find(id);
+  std::optional<OwnedName> name = core_.catalog.name_of(id);
   // Only that version, and whatever the wall clock says by now.
   if (!listed || !name || !listed->present() || listed->facts.sequence != sequence) {
-    core_.leave_tidy(id);
+    core_.gates.leave(id);
     core_.operations.leave();
     return;
   }
@@ -64,14 +64,14 @@ void Expirer::remove_gated(BlockId id, std::uint64_t sequence) {
   const std::optional<Residency> removed = core_.catalog.remove(id, sequence);
   if (removed && !removed->hot.is_null()) core_.free_hot(removed->hot);
   if (!removed || removed->cold.is_null()) {
-    core_.leave_tidy(id);
+    core_.gates.leave(id);
     core_.operations.leave();
     return;
   }
   mover_.remove_cold(
       {{.id = id, .name = *std::move(name), .sequence = sequence, .location = removed->cold}},
       RemovalReason::expired, Durability::written, [this, id](const std::vector<ColdRemoval>&) {
-        core_.leave_tidy(id);
+        core_.gates.leave(id);
         core_.operations.leave();
       });
 }

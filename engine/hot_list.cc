@@ -96,7 +96,7 @@ void HotList::fetch_slice() {
   while (next_ < wanted_.size() && bytes < slice && !is_full) {
     const BlockId id = wanted_[next_++];
     const std::optional<Residency> listed = core_.catalog.find(id);
-    const std::optional<OwnedName> name = core_.keys.find(id);
+    const std::optional<OwnedName> name = core_.catalog.name_of(id);
     if (!listed || !name || listed->cold.is_null() || !listed->hot.is_null()) continue;
     if (core_.is_expired(*listed)) continue;
     const std::uint64_t size = listed->facts.plain_bytes;

@@ -34,6 +34,14 @@ struct BlockName {
   friend bool operator==(const BlockName&, const BlockName&) = default;
 };
 
+/// A name that owns its key.
+struct OwnedName {
+  NamespaceId namespace_id{};
+  std::string key;
+  Part part = 0;
+  BlockName view() const { return {namespace_id, key, part}; }
+};
+
 /// XXH3-128 of (namespace, key, part), seeded with the store's secret, so that nobody who
 /// does not know the secret can make two names collide.
 struct BlockId {

@@ -86,8 +86,8 @@ void LeaseRegistry::put_back(std::shared_ptr<LeaseState> state) {
   if (shard.pool.size() < kPooledMax) shard.pool.push_back(std::move(state));
 }
 
-void LeaseRegistry::hold(LeaseState& state) {
-  const TimePoint expires = loop_.clock().now() + state.hold_limit;
+void LeaseRegistry::hold(LeaseState& state, TimePoint now) {
+  const TimePoint expires = now + state.hold_limit;
   {
     Shard& shard = shards_[state.shard_];
     MutexLock lock(shard.mutex);

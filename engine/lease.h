@@ -69,7 +69,7 @@ class LeaseRegistry {
   /// Puts back a state that take() gave and that never became a lease; it holds no pins.
   void put_back(std::shared_ptr<LeaseState> state);
   /// From now on the sweep watches it.
-  void hold(LeaseState& state);
+  void hold(LeaseState& state, TimePoint now);
   absl::Status renew(LeaseState& state);
   void release(std::shared_ptr<LeaseState> state);
 

@@ -160,7 +160,7 @@ LoadPath::Load::Found LoadPath::Load::look(std::size_t index, Residency* residen
     path_.expirer_.expire(ids_[index], listed->facts.sequence);
     return Found::miss;
   }
-  if (!core.keys.matches(ids_[index], {ns_.id, target.key.key, target.key.part})) {
+  if (!core.catalog.is_named(ids_[index], {ns_.id, target.key.key, target.key.part})) {
     return Found::miss;
   }
   if (listed->facts.plain_bytes > target.buffer.size()) {
@@ -339,7 +339,7 @@ void LoadPath::Load::finish() {
                       .served_from = target.served_from,
                       .sequence = target.sequence});
   }
-  path_.reads_.count_request(ns_, began_, targets_.size(), served);
+  path_.reads_.count_request(ns_, path_.core_.clock.now() - began_, targets_.size(), served);
   path_.loads_under_way_.fetch_sub(1);
   EngineCore& core = path_.core_;
   const Callback done = std::move(done_);

@@ -48,7 +48,7 @@ std::uint64_t Mover::evict_hot(std::uint64_t bytes, bool include_last_copies) {
 std::uint64_t Mover::evict_hot_copy(const Victim& victim) {
   const Residency& residency = victim.residency;
   const bool last_copy = residency.cold.is_null();
-  // The last copy takes the name with it, so nobody may be putting the block meanwhile.
+  // Nobody may be putting the block while its last copy goes.
   if (last_copy && !core_.gates.try_enter(victim.id)) return 0;
   if (last_copy) tell_evicted({&victim, 1}, TierKind::hot);
   const bool removed = core_.catalog.remove_copy(victim.id, TierKind::hot, residency.hot);
@@ -57,11 +57,7 @@ std::uint64_t Mover::evict_hot_copy(const Victim& victim) {
     core_.meters.counters.add(Counter::hot_evictions);
     core_.meters.counters.add(Counter::hot_evicted_bytes, residency.facts.plain_bytes);
   }
-  if (last_copy) {
-    core_.leave_tidy(victim.id);
-  } else if (removed && core_.gates.try_enter(victim.id)) {
-    core_.leave_tidy(victim.id);  // the cold copy may have gone in between
-  }
+  if (last_copy) core_.gates.leave(victim.id);
   // A block of no bytes frees an entry all the same.
   return removed ? std::max<std::uint64_t>(residency.facts.plain_bytes, 1) : 0;
 }
@@ -114,9 +110,9 @@ void Mover::forget_evicted(Eviction eviction, std::function<void(std::size_t)> d
                                               victims[i].residency.cold_bytes);
                   } else {
                     // The index still names it: better served than forgotten.
-                    relist(removed[i].id, victims[i].residency);
+                    relist(removed[i].id, removed[i].name.view(), victims[i].residency);
                   }
-                  core_.leave_tidy(removed[i].id);
+                  core_.gates.leave(removed[i].id);
                 }
                 done(evicted);
                 core_.operations.leave();
@@ -141,14 +137,14 @@ void Mover::tell_evicted(std::span<const Victim> victims, TierKind tier) const {
 
 bool Mover::unlist_cold(const Victim& victim, Eviction* eviction) {
   if (!core_.gates.try_enter(victim.id)) return false;
-  std::optional<OwnedName> name = core_.keys.find(victim.id);
+  std::optional<OwnedName> name = core_.catalog.name_of(victim.id);
   const Residency& residency = victim.residency;
   core_.notes.note_removed(victim.id, residency.facts.sequence);
   if (!name || !core_.catalog.remove_copy(victim.id, TierKind::cold, residency.cold)) {
     core_.gates.leave(victim.id);
     return false;
   }
-  core_.keys.set_left_cold(victim.id);
+  core_.catalog.set_left_cold(victim.id);
   eviction->victims.push_back(victim);
   eviction->removals.push_back({.id = victim.id,
                                 .name = *std::move(name),
@@ -189,30 +185,30 @@ void Mover::remove_cold(std::vector<ColdRemoval> removals, RemovalReason reason,
 void Mover::quarantine(BlockId id, std::uint64_t sequence, Location cold) {
   core_.gates.enter(id, [this, id, sequence, cold] {
     const std::optional<Residency> listed = core_.catalog.find(id);
-    std::optional<OwnedName> name = core_.keys.find(id);
+    std::optional<OwnedName> name = core_.catalog.name_of(id);
     NamespaceState* const ns = listed ? core_.namespaces.find(listed->namespace_id) : nullptr;
     // Of a namespace that is being cleared everything reads as gone: nobody is to blame.
     if (ns == nullptr || !name || !ns->publishers.enter()) {
-      core_.leave_tidy(id);
+      core_.gates.leave(id);
       return;
     }
     if (listed->facts.sequence != sequence || listed->cold != cold ||
         !core_.catalog.drop_cold(id, cold)) {
       ns->publishers.leave();
-      core_.leave_tidy(id);
+      core_.gates.leave(id);
       return;
     }
     core_.meters.counters.add(Counter::corrupt_blocks);
     core_.notes.note_removed(id, sequence);
     if (core_.read_only || !core_.operations.enter()) {
       ns->publishers.leave();
-      core_.leave_tidy(id);
+      core_.gates.leave(id);
       return;
     }
     remove_cold({{.id = id, .name = *std::move(name), .sequence = sequence, .location = cold}},
                 RemovalReason::corrupt, Durability::written,
                 [this, id, ns](const std::vector<ColdRemoval>&) {
-                  core_.leave_tidy(id);
+                  core_.gates.leave(id);
                   ns->publishers.leave();
                   core_.operations.leave();
                 });
@@ -224,21 +220,22 @@ void Mover::discard_hot(BlockId id, std::uint64_t sequence, Location hot) {
   core_.gates.enter(id, [this, id, sequence, hot] {
     const std::optional<Residency> listed = core_.catalog.find(id);
     if (listed && listed->facts.sequence == sequence && listed->hot == hot) {
+      const std::optional<OwnedName> name = core_.catalog.name_of(id);
       const std::optional<Residency> removed = core_.catalog.remove(id, sequence);
       if (removed && !removed->hot.is_null()) core_.free_hot(removed->hot);
-      if (removed && !removed->cold.is_null()) relist(id, *removed);
+      if (name && removed && !removed->cold.is_null()) relist(id, name->view(), *removed);
     }
-    core_.leave_tidy(id);
+    core_.gates.leave(id);
   });
 }
 
 /// With the gate held: cold still has it, so it is listed again, unless its namespace is being
 /// or has been cleared.
-void Mover::relist(BlockId id, const Residency& was) {
+void Mover::relist(BlockId id, const BlockName& name, const Residency& was) {
   NamespaceState* const state = core_.namespaces.find(was.namespace_id);
   if (state == nullptr || !state->publishers.enter()) return;
   if (was.facts.sequence >= state->cleared_below.load()) {
-    core_.publish_cold(id, was.namespace_id, was.facts, was.cold, was.cold_bytes, nullptr);
+    core_.publish_cold(id, name, was.facts, was.cold, was.cold_bytes, nullptr);
   }
   state->publishers.leave();
 }
@@ -359,7 +356,7 @@ bool Mover::shrink_hot() {
   for (const Victim& victim : core_.catalog.victims(TierKind::hot, 4 * kVictimBatch, true)) {
     if (freed + only_here_bytes >= wanted) break;
     // What cold has given up before is not written there a second time.
-    if (victim.residency.cold.is_null() && !core_.keys.has_left_cold(victim.id)) {
+    if (victim.residency.cold.is_null() && !core_.catalog.has_left_cold(victim.id)) {
       only_here.push_back(victim);
       only_here_bytes += victim.residency.facts.plain_bytes;
     } else {

@@ -47,7 +47,7 @@ class Mover {
   /// blocks are listed. False, and nothing reserved: room could not be made.
   bool make_catalog_room(std::uint64_t bytes);
   static std::uint64_t catalog_bytes(std::size_t key_length) {
-    return EngineCore::kCatalogBytesPerBlock + KeyTable::cost_bytes(key_length);
+    return Catalog::cost_bytes(key_length);
   }
 
   /// Something was put or promoted: looks at the watermarks in the background.
@@ -82,7 +82,7 @@ class Mover {
   void forget_evicted(Eviction eviction, std::function<void(std::size_t evicted)> done);
   bool unlist_cold(const Victim& victim, Eviction* eviction);
   bool evict_entries(std::size_t count);
-  void relist(BlockId id, const Residency& was);
+  void relist(BlockId id, const BlockName& name, const Residency& was);
   void background();
   bool shrink_hot();
   /// Writes blocks that only hot has to cold, and then drops them from hot. False: cold takes

@@ -73,7 +73,7 @@ absl::Status Pins::with_gates(NamespaceId ns, std::span<const KeyRef> keys,
 absl::Status Pins::pin_gated(std::vector<Target>& targets, Durability durability) {
   for (Target& target : targets) {
     const std::optional<Residency> listed = core_.catalog.find(target.id);
-    if (!listed || core_.is_expired(*listed) || !core_.keys.matches(target.id, target.name)) {
+    if (!listed || core_.is_expired(*listed) || !core_.catalog.is_named(target.id, target.name)) {
       return make_error(ErrorCode::not_found, "a block to be pinned is not there");
     }
     target.residency = *listed;

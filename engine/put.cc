@@ -180,7 +180,7 @@ void WritePath::Put::classify_one(Item& item) {
   EngineCore& core = path_.core_;
   const std::optional<Residency> listed = core.catalog.find(item.id);
   if (!listed || !listed->present()) return;
-  if (!core.keys.matches(item.id, item.name)) {
+  if (!core.catalog.is_named(item.id, item.name)) {
     settle(item, make_error(ErrorCode::refused, "another block has the same 128-bit id"));
     return;
   }
@@ -207,7 +207,7 @@ void WritePath::Put::classify_present(Item& item, const Residency& listed) {
   if (options_.durability == Durability::memory) {
     item.settled = true;
   } else if (!listed.cold.is_null()) {
-    item.to_sync = options_.durability == Durability::durable && !core.keys.is_durable(item.id);
+    item.to_sync = options_.durability == Durability::durable && !core.catalog.is_durable(item.id);
     item.settled = !item.to_sync;
   } else {
     // Promised no more than memory so far: the copy in hot is what cold gets.
@@ -215,7 +215,7 @@ void WritePath::Put::classify_present(Item& item, const Residency& listed) {
     if (core.catalog.lease_hot({&item.id, 1}, Read::prefix, {&leased, 1}) == 1) {
       item.upgrade = true;
       // Its eviction from cold may have left a tombstone of this very version.
-      if (core.keys.has_left_cold(item.id)) item.facts.sequence = core.next_sequence();
+      if (core.catalog.has_left_cold(item.id)) item.facts.sequence = core.next_sequence();
       item.pinned = leased.handle;
       item.payload = core.hot.bytes(leased.hot);
     } else {
@@ -290,8 +290,7 @@ void WritePath::Put::publish_in_memory() {
     Item& item = items_[i];
     if (item.settled) continue;
     Residency replaced;
-    if (!core.keys.put(item.id, item.name) ||
-        !core.catalog.publish_hot(item.id, ns_.id, item.facts, item.slot, &replaced)) {
+    if (!core.catalog.publish_hot(item.id, item.name, item.facts, item.slot, &replaced)) {
       settle(item, make_error(ErrorCode::no_space, "the catalog has no room for the block"));
       continue;
     }
@@ -353,9 +352,6 @@ void WritePath::Put::finish() {
     } else if (item.index != i && !ns_.is_mutable()) {
       results[i].outcome = PutOutcome::already_present;
     }
-  }
-  for (const Item& item : items_) {
-    if (!item.status.ok() && !item.id.is_null()) core.tidy_name(item.id);
   }
   for (const Location slot : slots_) {
     if (!slot.is_null()) core.free_hot(slot);

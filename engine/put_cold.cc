@@ -135,8 +135,7 @@ void WritePath::Put::publish_written(Item& item, TierWrite& write) {
   }
   Residency replaced;
   const std::uint32_t stored = item.facts.plain_bytes + kRecordOverheadBytes;
-  if (!core.keys.put(item.id, item.name) ||
-      !core.publish_cold(item.id, ns_.id, item.facts, write.location, stored, &replaced)) {
+  if (!core.publish_cold(item.id, item.name, item.facts, write.location, stored, &replaced)) {
     // Listed nowhere it is garbage, and garbage must not come back with the next opening.
     core.notes.note_removed(item.id, item.facts.sequence);
     path_.core_.operations.enter_again();
@@ -150,7 +149,7 @@ void WritePath::Put::publish_written(Item& item, TierWrite& write) {
     return;
   }
   core.meters.counters.add(Counter::cold_bytes_written, item.facts.plain_bytes);
-  core.keys.set_durable(item.id, options_.durability == Durability::durable);
+  core.catalog.set_durable(item.id, options_.durability == Durability::durable);
   if (item.facts.expiry != 0) path_.expirer_.note(item.id, item.facts.expiry);
   if (!item.slot.is_null() && core.catalog.add_hot(item.id, item.facts.sequence, item.slot)) {
     core.meters.counters.add(Counter::hot_bytes_written, item.facts.plain_bytes);
@@ -175,7 +174,7 @@ void WritePath::Put::sync_if_asked() {
   path_.core_.cold->sync([self = shared_from_this()](const absl::Status& status) {
     for (Item& item : self->items_) {
       if (!item.to_sync || item.settled) continue;
-      if (status.ok()) self->path_.core_.keys.set_durable(item.id, true);
+      if (status.ok()) self->path_.core_.catalog.set_durable(item.id, true);
       self->settle(item, status);
     }
     self->finish();

@@ -92,17 +92,11 @@ void ReadPath::acquire(NamespaceId ns_id, std::span<const KeyRef> keys,
     }
     state->ids.push_back(core_.id_of(ns_id, key));
   }
-  // The names are far apart: asked for now, they are here when the catalog has answered.
-  constexpr std::size_t kPrefetched = 32;
-  for (std::size_t i = 0; i < std::min(kPrefetched, keys.size()); ++i) {
-    core_.keys.prefetch(state->ids[i]);
-  }
-  state->residencies.assign(keys.size(), Residency{});
+  state->residencies.resize(keys.size());  // lease_hot() fills each
   state->blocks.assign(keys.size(), LeasedBlock{});
   std::size_t leased = core_.catalog.lease_hot(state->ids, options.read, state->residencies);
   for (std::size_t i = 0; leased > 0 && i < keys.size(); ++i) {
     Residency& residency = state->residencies[i];
-    if (i + kPrefetched < keys.size()) core_.keys.prefetch(state->ids[i + kPrefetched]);
     if (residency.hot.is_null()) continue;
     if (verify(*request.ns, keys[i], state->ids[i], residency)) {
       state->blocks[i] = view(residency, TierKind::hot);
@@ -126,7 +120,7 @@ void ReadPath::acquire(NamespaceId ns_id, std::span<const KeyRef> keys,
 
 bool ReadPath::verify(const NamespaceState& ns, const KeyRef& key, BlockId id,
                       const Residency& leased) {
-  if (!core_.keys.matches(id, {ns.id, key.key, key.part})) return false;
+  if (!core_.catalog.is_named(leased.handle, {ns.id, key.key, key.part})) return false;
   if (ns.is_mutable() && core_.is_expired(leased)) {
     expirer_.expire(id, leased.facts.sequence);
     return false;
@@ -170,8 +164,9 @@ void ReadPath::deliver(const Request& request, std::shared_ptr<LeaseState> state
   core_.leases.unpin(beyond);
   state->blocks.resize(run);
   if (on_delivered_) on_delivered_(std::span<const BlockId>(state->ids).first(run));
-  count_request(*request.ns, request.began, request.keys.size(), state->blocks);
-  core_.leases.hold(*state);
+  const TimePoint now = core_.clock.now();
+  count_request(*request.ns, now - request.began, request.keys.size(), state->blocks);
+  core_.leases.hold(*state, now);
   done(Lease(std::move(state)));
 }
 
@@ -180,7 +175,7 @@ void ReadPath::refuse(const Request& request, std::shared_ptr<LeaseState> state,
   unpin_all(*state);
   core_.leases.put_back(std::move(state));
   core_.meters.counters.add_refusal(status);
-  count_request(*request.ns, request.began, request.keys.size(), {});
+  count_request(*request.ns, core_.clock.now() - request.began, request.keys.size(), {});
   done(std::move(status));
 }
 
@@ -193,7 +188,7 @@ void ReadPath::unpin_all(LeaseState& state) {
   state.residencies.clear();
 }
 
-void ReadPath::count_request(NamespaceState& ns, TimePoint began, std::size_t asked,
+void ReadPath::count_request(NamespaceState& ns, Duration took, std::size_t asked,
                              std::span<const LeasedBlock> served) {
   std::uint64_t hot = 0, cold = 0, hot_bytes = 0, cold_bytes = 0;
   for (const LeasedBlock& block : served) {
@@ -218,7 +213,6 @@ void ReadPath::count_request(NamespaceState& ns, TimePoint began, std::size_t as
   ns.lookups.fetch_add(asked, std::memory_order_relaxed);
   ns.hits.fetch_add(found, std::memory_order_relaxed);
   core_.meters.window.add(asked, found, hot_bytes + cold_bytes);
-  const Duration took = core_.clock.now() - began;
   (found > 0 ? core_.meters.hit_latency : core_.meters.miss_latency).record(took);
 }
 

@@ -42,7 +42,7 @@ class ReadPath {
   /// Pins one block if it is in hot, under this name and alive. Fills `out`.
   bool lease_one(const NamespaceState& ns, const KeyRef& key, BlockId id, Residency* out);
   std::uint64_t leasable_bytes() const { return leasable_bytes_; }
-  void count_request(NamespaceState& ns, TimePoint began, std::size_t asked,
+  void count_request(NamespaceState& ns, Duration took, std::size_t asked,
                      std::span<const LeasedBlock> served);
 
  private:

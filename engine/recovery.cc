@@ -128,20 +128,17 @@ bool Recovery::publish(const StoredBlock& stored, NamespaceState& ns) {
   const std::optional<Residency> listed = core_.catalog.find(stored.id);
   const bool is_new = !listed || !listed->present();
   if (!removed && (is_new || listed->facts.sequence < stored.facts.sequence)) {
-    const std::uint64_t cost =
-        EngineCore::kCatalogBytesPerBlock + KeyTable::cost_bytes(stored.name.key.size());
+    const std::uint64_t cost = Catalog::cost_bytes(stored.name.key.size());
     has_room = !is_new || core_.metadata_bytes() + cost <= core_.options.metadata_bytes;
     Residency replaced;
-    if (has_room && core_.keys.put(stored.id, stored.name)) {
-      has_room = core_.publish_cold(stored.id, ns.id, stored.facts, stored.location,
+    if (has_room) {
+      has_room = core_.publish_cold(stored.id, stored.name, stored.facts, stored.location,
                                     stored.stored_bytes, &replaced);
-      if (has_room) {
-        core_.meters.counters.add(Counter::recovered_blocks);
-        core_.free_replaced(replaced);
-        if (stored.facts.expiry != 0 && on_expiring_) on_expiring_(stored.id, stored.facts.expiry);
-      } else {
-        core_.tidy_name(stored.id);
-      }
+    }
+    if (has_room) {
+      core_.meters.counters.add(Counter::recovered_blocks);
+      core_.free_replaced(replaced);
+      if (stored.facts.expiry != 0 && on_expiring_) on_expiring_(stored.id, stored.facts.expiry);
     }
   }
   return has_room;
@@ -156,7 +153,7 @@ void Recovery::drop(std::vector<ColdRemoval> removals, RemovalReason reason) {
     core_.notes.note_removed(removal.id, removal.sequence);
   mover_.remove_cold(std::move(removals), reason, Durability::written,
                      [this](const std::vector<ColdRemoval>& removed) {
-                       for (const ColdRemoval& removal : removed) core_.leave_tidy(removal.id);
+                       for (const ColdRemoval& removal : removed) core_.gates.leave(removal.id);
                        core_.operations.leave();
                      });
 }

@@ -51,7 +51,7 @@ struct World {
       facts.sequence = i + 1;
       facts.plain_bytes = 2U << 20;
       if (i % kChain != 0) facts.parent = ids[i - 1];
-      catalog->publish_hot(ids[i], NamespaceId{1}, facts, Location{i + 1}, nullptr);
+      catalog->publish_hot(ids[i], {NamespaceId{1}}, facts, Location{i + 1}, nullptr);
     }
     map.reserve(blocks);
     for (std::size_t i = 0; i < blocks; ++i) map[ids[i].hash] = i;
@@ -169,7 +169,7 @@ void BM_Catalog_publish(benchmark::State& state) {
       BlockFacts facts;
       facts.sequence = i + 1;
       if (chained && i % kChain != 0) facts.parent = id_of(i - 1);
-      catalog->publish_cold(id_of(i), NamespaceId{1}, facts, Location{i + 1}, 4096, nullptr);
+      catalog->publish_cold(id_of(i), {NamespaceId{1}}, facts, Location{i + 1}, 4096, nullptr);
     }
     state.PauseTiming();
     bytes = static_cast<double>(catalog->memory_bytes()) / static_cast<double>(blocks);
@@ -192,7 +192,7 @@ void BM_Catalog_evict(benchmark::State& state) {
     BlockFacts facts;
     facts.sequence = ++next;
     if (next % 20 != 0) facts.parent = id_of(next - 1);
-    catalog.publish_cold(id_of(next), NamespaceId{1}, facts, Location{next}, 4096, nullptr);
+    catalog.publish_cold(id_of(next), {NamespaceId{1}}, facts, Location{next}, 4096, nullptr);
   };
   while (next < blocks) put();
   for (auto _ : state) {

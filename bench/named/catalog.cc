@@ -44,7 +44,7 @@ Growth grow(std::uint64_t from, std::uint64_t to) {
   for (std::uint64_t i = 0; i < to; ++i) {
     BlockFacts facts{.sequence = i + 1, .plain_bytes = 2U << 20U, .plain_sum = i};
     if (i % 64 != 0) facts.parent = id_of(i - 1);
-    catalog.publish_cold(id_of(i), NamespaceId{1}, facts, Location{i + 1}, 2U << 20U, nullptr);
+    catalog.publish_cold(id_of(i), {NamespaceId{1}}, facts, Location{i + 1}, 2U << 20U, nullptr);
     if (i + 1 == from) base = resident_bytes();
     // Below an eighth the slabs' own grain would be measured.
     if (i + 1 >= to / 8 && (i + 1) % (to / 64) == 0) {

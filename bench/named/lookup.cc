@@ -41,7 +41,8 @@ struct Fixture {
       BlockFacts facts{.sequence = i + 1, .plain_bytes = 4096};
       const BlockId id = id_of(i);
       if (i % kChain != 0) facts.parent = id_of(i - 1);
-      CAIRN_CHECK(catalog.publish_cold(id, NamespaceId{1}, facts, Location{i + 1}, 4096, nullptr));
+      CAIRN_CHECK(
+          catalog.publish_cold(id, {NamespaceId{1}}, facts, Location{i + 1}, 4096, nullptr));
       map.emplace(id.hash, i);
     }
   }

@@ -16,7 +16,6 @@ enum class LockRank : std::uint16_t {
   engine_operations =
       700,              // in-flight puts, loads and leases; taken before the catalog is consulted
   mover = 650,          // the mover's queues; it asks the catalog while holding it
-  engine_keys = 620,    // full names; looked up while a read is being put together
   catalog_shard = 600,  // one shard of the catalog; never two at once
   catalog_links = 500,  // parent and child lists, across shards; below the shards
   hot_tier = 400,       // regions and slots

@@ -26,8 +26,9 @@ class ReservedPages {
   void* data() const { return data_; }
 
  private:
-  void* data_ = nullptr;
   std::size_t bytes_ = 0;
+  void* mapping_ = nullptr;
+  void* data_ = nullptr;
 };
 
 template <typename T>

@@ -170,6 +170,9 @@ class Run {
     return options;
   }
 
+  static std::string key_of(BlockId id) {
+    return std::string(1 + id.hash.low % 80, static_cast<char>('a' + id.hash.high % 26));
+  }
   BlockId any() { return ids_[rng_.below(ids_.size())]; }
   Location fresh() { return Location{++locations_}; }
   std::vector<BlockId> chain() {
@@ -194,7 +197,9 @@ class Run {
     facts.expiry = rng_.chance(0.2) ? static_cast<WallMicros>(rng_.between(1, 1000)) : 0;
     if (index > 0 && rng_.chance(0.9)) facts.parent = ids_[(index - 1) / branching_];
     if (rng_.chance(0.05)) facts.parent = any();
-    const auto ns = NamespaceId{static_cast<std::uint32_t>(rng_.between(1, 3))};
+    // Mostly of one namespace: of another it is another name with the same id.
+    const auto ns = NamespaceId{static_cast<std::uint32_t>(rng_.chance(0.1) ? 4 : 1 + index % 3)};
+    const std::string key = key_of(id);
     const Location location = fresh();
     const auto cold_bytes =
         static_cast<std::uint32_t>(tier == TierKind::cold ? rng_.below(1000) : 0);
@@ -202,9 +207,10 @@ class Run {
     const bool expected =
         model_.publish(id, ns, facts, tier, location, cold_bytes, &freed_hot, &freed_cold);
     Residency replaced;
-    const bool actual = tier == TierKind::hot
-                            ? catalog_.publish_hot(id, ns, facts, location, &replaced)
-                            : catalog_.publish_cold(id, ns, facts, location, cold_bytes, &replaced);
+    const bool actual =
+        tier == TierKind::hot
+            ? catalog_.publish_hot(id, {ns, key}, facts, location, &replaced)
+            : catalog_.publish_cold(id, {ns, key}, facts, location, cold_bytes, &replaced);
     ASSERT_EQ(actual, expected);
     ASSERT_EQ(replaced.hot, freed_hot);
     ASSERT_EQ(replaced.cold, freed_cold);
@@ -218,7 +224,8 @@ class Run {
     Location none;
     const bool expected =
         model_.publish(id, block->ns, facts, TierKind::cold, location, 7, &none, &none);
-    ASSERT_EQ(catalog_.publish_cold(id, block->ns, facts, location, 7, nullptr), expected);
+    const std::string key = key_of(id);
+    ASSERT_EQ(catalog_.publish_cold(id, {block->ns, key}, facts, location, 7, nullptr), expected);
   }
   void promote() {
     const BlockId id = any();

@@ -47,6 +47,7 @@ class CatalogModel {
                Location* freed_cold) {
     *freed_hot = *freed_cold = Location{};
     if (Block* old = present(id)) {
+      if (ns != old->ns) return false;  // another name with the same id
       if (facts.sequence < old->facts.sequence) return false;
       if (facts.sequence == old->facts.sequence) {
         if (tier != TierKind::cold || !old->cold.is_null()) return false;

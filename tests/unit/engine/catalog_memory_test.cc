@@ -42,14 +42,14 @@ TEST_P(CatalogMemory, AMillionBlocksTakeAtMost128BytesEach) {
     facts.sequence = n;
     if (chained && n % 1000 != 0) facts.parent = previous;
     previous = {{rng.next(), rng.next()}};
-    ASSERT_TRUE(catalog.publish_cold(previous, NamespaceId{1}, facts, Location{n}, 9, nullptr));
+    ASSERT_TRUE(catalog.publish_cold(previous, {NamespaceId{1}}, facts, Location{n}, 9, nullptr));
     ASSERT_TRUE(!both_tiers || catalog.add_hot(previous, n, Location{n}));
     if (n == kFirst) {
       base = catalog.memory_bytes();
       resident_base = resident_bytes();
     } else if (n > kFirst && (n - kFirst) % kStep == 0) {
       worst = std::max(worst, (catalog.memory_bytes() - base) / (n - kFirst));
-      // The resident set grows by huge pages, six arrays at a time: judged once they are small
+      // The resident set grows by huge pages, several arrays at a time: judged once they are small
       // against what there is.
       if (n >= kLast / 2) {
         resident_worst =

@@ -32,10 +32,10 @@ BlockFacts facts_of(std::uint64_t sequence, BlockId parent = {}) {
 class CatalogTest : public testing::Test {
  protected:
   void hot(BlockId id, BlockId parent = {}) {
-    EXPECT_TRUE(catalog_.publish_hot(id, kNs, facts_of(1, parent), fresh(), nullptr));
+    EXPECT_TRUE(catalog_.publish_hot(id, {kNs}, facts_of(1, parent), fresh(), nullptr));
   }
   void cold(BlockId id, BlockId parent = {}) {
-    EXPECT_TRUE(catalog_.publish_cold(id, kNs, facts_of(1, parent), fresh(), 128, nullptr));
+    EXPECT_TRUE(catalog_.publish_cold(id, {kNs}, facts_of(1, parent), fresh(), 128, nullptr));
   }
   std::vector<BlockId> chain(std::uint64_t first, std::size_t count) {
     std::vector<BlockId> ids = ids_of(first, count);
@@ -94,13 +94,13 @@ TEST_F(CatalogTest, PlaceholderIsNoMatch) {
 
 TEST_F(CatalogTest, HigherSequenceReplacesAndLowerIsRefused) {
   const BlockId id = id_of(1);
-  EXPECT_TRUE(catalog_.publish_hot(id, kNs, facts_of(5), Location{1}, nullptr));
-  EXPECT_FALSE(catalog_.publish_hot(id, kNs, facts_of(5), Location{2}, nullptr));
-  EXPECT_FALSE(catalog_.publish_cold(id, kNs, facts_of(4), Location{3}, 9, nullptr));
-  EXPECT_TRUE(catalog_.publish_cold(id, kNs, facts_of(5), Location{4}, 9, nullptr));
-  EXPECT_FALSE(catalog_.publish_cold(id, kNs, facts_of(5), Location{5}, 9, nullptr));
+  EXPECT_TRUE(catalog_.publish_hot(id, {kNs}, facts_of(5), Location{1}, nullptr));
+  EXPECT_FALSE(catalog_.publish_hot(id, {kNs}, facts_of(5), Location{2}, nullptr));
+  EXPECT_FALSE(catalog_.publish_cold(id, {kNs}, facts_of(4), Location{3}, 9, nullptr));
+  EXPECT_TRUE(catalog_.publish_cold(id, {kNs}, facts_of(5), Location{4}, 9, nullptr));
+  EXPECT_FALSE(catalog_.publish_cold(id, {kNs}, facts_of(5), Location{5}, 9, nullptr));
   Residency replaced;
-  EXPECT_TRUE(catalog_.publish_hot(id, kNs, facts_of(6), Location{6}, &replaced));
+  EXPECT_TRUE(catalog_.publish_hot(id, {kNs}, facts_of(6), Location{6}, &replaced));
   EXPECT_EQ(replaced.hot, Location{1});
   EXPECT_EQ(replaced.cold, Location{4});
   EXPECT_EQ(catalog_.find(id)->hot, Location{6});
@@ -109,7 +109,7 @@ TEST_F(CatalogTest, HigherSequenceReplacesAndLowerIsRefused) {
 
 TEST_F(CatalogTest, RelocationIsACompareAndSwap) {
   const BlockId id = id_of(1);
-  catalog_.publish_cold(id, kNs, facts_of(1), Location{10}, 9, nullptr);
+  catalog_.publish_cold(id, {kNs}, facts_of(1), Location{10}, 9, nullptr);
   EXPECT_FALSE(catalog_.relocate_cold(id, Location{11}, Location{12}));
   EXPECT_TRUE(catalog_.relocate_cold(id, Location{10}, Location{12}));
   EXPECT_FALSE(catalog_.relocate_cold(id, Location{10}, Location{13}));
@@ -129,7 +129,7 @@ TEST_F(CatalogTest, PromotionIntoAnotherVersionIsRefused) {
 TEST_F(CatalogTest, EntryGoesWithItsLastCopy) {
   const BlockId id = id_of(1);
   hot(id);
-  catalog_.publish_cold(id, kNs, facts_of(1), Location{50}, 9, nullptr);
+  catalog_.publish_cold(id, {kNs}, facts_of(1), Location{50}, 9, nullptr);
   EXPECT_TRUE(catalog_.remove_copy(id, TierKind::hot, catalog_.find(id)->hot));
   EXPECT_EQ(catalog_.entries(), 1U);
   EXPECT_FALSE(catalog_.remove_copy(id, TierKind::cold, Location{51}));
@@ -140,7 +140,7 @@ TEST_F(CatalogTest, EntryGoesWithItsLastCopy) {
 TEST_F(CatalogTest, UsageIsKeptByNamespace) {
   hot(id_of(1));
   cold(id_of(2));
-  catalog_.publish_cold(id_of(3), NamespaceId{8}, facts_of(1), fresh(), 9, nullptr);
+  catalog_.publish_cold(id_of(3), {NamespaceId{8}}, facts_of(1), fresh(), 9, nullptr);
   EXPECT_EQ(catalog_.usage(kNs).blocks, 2U);
   EXPECT_EQ(catalog_.usage(kNs).bytes, 200U);
   EXPECT_EQ(catalog_.usage(NamespaceId{8}).blocks, 1U);
@@ -212,7 +212,7 @@ TEST_F(CatalogTest, ReplacedWhileLeasedBothVersionsLive) {
   hot(id);
   const Residency old = lease(id);
   Residency replaced;
-  EXPECT_TRUE(catalog_.publish_hot(id, kNs, facts_of(2), Location{77}, &replaced));
+  EXPECT_TRUE(catalog_.publish_hot(id, {kNs}, facts_of(2), Location{77}, &replaced));
   EXPECT_TRUE(replaced.hot.is_null());
   const Residency now = lease(id);
   EXPECT_EQ(now.hot, Location{77});
@@ -226,7 +226,7 @@ TEST_F(CatalogTest, ReleaseByNameFindsOldAndNewVersions) {
   const BlockId id = id_of(1);
   hot(id);
   const Location old = lease(id).hot;
-  catalog_.publish_hot(id, kNs, facts_of(2), Location{77}, nullptr);
+  catalog_.publish_hot(id, {kNs}, facts_of(2), Location{77}, nullptr);
   const Location now = lease(id).hot;
   const std::vector<BlockId> ids{id, id};
   const std::vector<Location> locations{now, old};
@@ -239,7 +239,7 @@ TEST_F(CatalogTest, PrefixLeasesStopAtTheFirstThatIsNotHot) {
   const std::vector<BlockId> ids = ids_of(0, 600);
   for (const BlockId id : ids) hot(id);
   const Location gone = catalog_.find(ids[400])->hot;
-  catalog_.publish_cold(ids[400], kNs, facts_of(1), fresh(), 9, nullptr);
+  catalog_.publish_cold(ids[400], {kNs}, facts_of(1), fresh(), 9, nullptr);
   EXPECT_TRUE(catalog_.remove_copy(ids[400], TierKind::hot, gone));
   std::vector<Residency> out(ids.size());
   EXPECT_EQ(catalog_.lease_hot(ids, Read::prefix, out), 400U);
@@ -277,7 +277,7 @@ TEST_F(CatalogTest, DurablePinIsTakenBackByUnpinning) {
   const BlockId id = id_of(1);
   BlockFacts facts = facts_of(1);
   facts.pinned = true;
-  catalog_.publish_cold(id, kNs, facts, Location{1}, 9, nullptr);
+  catalog_.publish_cold(id, {kNs}, facts, Location{1}, 9, nullptr);
   EXPECT_TRUE(catalog_.find(id)->pinned);
   EXPECT_TRUE(victims(TierKind::cold, 9).empty());
   EXPECT_TRUE(catalog_.pin(id, -1));
@@ -376,7 +376,7 @@ TEST_F(CatalogTest, LastCopyOfAParentIsNotEvicted) {
 TEST_F(CatalogTest, OnlyBackedBlocksAreVictimsUnlessLastCopiesMayGo) {
   hot(id_of(1));
   hot(id_of(2));
-  catalog_.publish_cold(id_of(2), kNs, facts_of(1), fresh(), 9, nullptr);
+  catalog_.publish_cold(id_of(2), {kNs}, facts_of(1), fresh(), 9, nullptr);
   EXPECT_EQ(victims(TierKind::hot, 9, false), std::vector<BlockId>{id_of(2)});
   EXPECT_EQ(victims(TierKind::hot, 9, true), (std::vector<BlockId>{id_of(1), id_of(2)}));
 }
@@ -414,8 +414,8 @@ TEST(CatalogLimits, NeverMoreEntriesThanTheLimit) {
   Catalog catalog({.blocks_max = 100});
   std::uint64_t stored = 0;
   for (std::uint64_t n = 0; n < 300; ++n) {
-    stored += catalog.publish_cold(id_of(n), kNs, facts_of(1, id_of(n + 1000)), Location{n + 1}, 9,
-                                   nullptr);
+    stored += catalog.publish_cold(id_of(n), {kNs}, facts_of(1, id_of(n + 1000)), Location{n + 1},
+                                   9, nullptr);
     EXPECT_LE(catalog.entries(), 100U);
   }
   EXPECT_EQ(catalog.entries(), 100U);
@@ -426,7 +426,8 @@ TEST(CatalogLimits, NeverMoreEntriesThanTheLimit) {
 TEST(CatalogLimits, FreedEntriesServeAgain) {
   Catalog catalog({.blocks_max = 1000});
   for (std::uint64_t n = 0; n < 50'000; ++n) {
-    ASSERT_TRUE(catalog.publish_cold(id_of(n), kNs, facts_of(1), Location{n + 1}, 9, nullptr)) << n;
+    ASSERT_TRUE(catalog.publish_cold(id_of(n), {kNs}, facts_of(1), Location{n + 1}, 9, nullptr))
+        << n;
     ASSERT_TRUE(n < 999 || catalog.remove(id_of(n - 999), 1).has_value());
   }
   catalog.check_invariants();
@@ -436,7 +437,7 @@ TEST(CatalogGrowth, NoInsertDoesTheWorkOfMany) {
   Catalog catalog({.blocks_max = 200'000});
   std::uint64_t before = catalog.memory_bytes();
   for (std::uint64_t n = 0; n < 100'000; ++n) {
-    catalog.publish_cold(id_of(n), kNs, facts_of(1), Location{n + 1}, 9, nullptr);
+    catalog.publish_cold(id_of(n), {kNs}, facts_of(1), Location{n + 1}, 9, nullptr);
     const std::uint64_t now = catalog.memory_bytes();
     ASSERT_LE(now - before, 16'384U) << "insert " << n;  // a chunk, a bucket, a piece of the order
     before = now;

@@ -42,7 +42,7 @@ TEST(CatalogThreads, SwitchIsInvisibleToConcurrentReaders) {
   std::vector<BlockId> ids;
   for (std::uint64_t n = 0; n < kBlocks; ++n) {
     ids.push_back(id_of(n));
-    catalog.publish_cold(ids[n], kNs, facts_of(1, 7), Location{1000 + n}, 9, nullptr);
+    catalog.publish_cold(ids[n], {kNs}, facts_of(1, 7), Location{1000 + n}, 9, nullptr);
   }
   std::atomic<bool> stop{false};
   std::thread mover([&] {
@@ -55,7 +55,7 @@ TEST(CatalogThreads, SwitchIsInvisibleToConcurrentReaders) {
         EXPECT_TRUE(catalog.add_hot(id, 1, Location{++location}));
       } else if (now.cold.is_null()) {
         EXPECT_TRUE(
-            catalog.publish_cold(id, kNs, facts_of(1, 7), Location{++location}, 9, nullptr));
+            catalog.publish_cold(id, {kNs}, facts_of(1, 7), Location{++location}, 9, nullptr));
       } else if (rng.chance(0.3)) {
         EXPECT_TRUE(catalog.relocate_cold(id, now.cold, Location{++location}));
       } else {
@@ -141,13 +141,13 @@ TEST(CatalogThreads, LeasedSlotIsNeverAnothersAndNoSlotIsLost) {
     slots.at(slot).block.store(n, std::memory_order_relaxed);
     slots.at(slot).sequence.store(mine, std::memory_order_relaxed);
     Residency replaced;
-    if (catalog.publish_hot(ids[n], kNs, facts_of(mine, 1, parent), slot, &replaced)) {
+    if (catalog.publish_hot(ids[n], {kNs}, facts_of(mine, 1, parent), slot, &replaced)) {
       slots.give(replaced.hot);
     } else {
       slots.give(slot);
     }
     if (rng.chance(0.3)) {
-      catalog.publish_cold(ids[n], kNs, facts_of(mine), Location{mine + 1'000'000}, 9, nullptr);
+      catalog.publish_cold(ids[n], {kNs}, facts_of(mine), Location{mine + 1'000'000}, 9, nullptr);
     }
   };
   const auto remove = [&](test::Rng& rng) {
@@ -236,11 +236,11 @@ TEST(CatalogThreads, EverythingAtOnceLeavesTheBooksInOrder) {
       switch (rng.below(14)) {
         case 0:
         case 1:
-          catalog.publish_hot(ids[n], kNs, facts_of(sequence, 1, parent), fresh, nullptr);
+          catalog.publish_hot(ids[n], {kNs}, facts_of(sequence, 1, parent), fresh, nullptr);
           break;
         case 2:
         case 3:
-          catalog.publish_cold(ids[n], kNs, facts_of(sequence, 1, parent), fresh, 9, nullptr);
+          catalog.publish_cold(ids[n], {kNs}, facts_of(sequence, 1, parent), fresh, 9, nullptr);
           break;
         case 4:
           catalog.add_hot(ids[n], sequence, fresh);
