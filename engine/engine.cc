@@ -273,7 +273,8 @@ EngineStats EngineImpl::stats() const {
   stats.leases_open = core_.leases.open_leases();
   stats.blocks_pinned = pins_.pinned_blocks();
   stats.catalog_blocks = core_.catalog.blocks();
-  stats.catalog_bytes = core_.catalog.memory_bytes() + core_.catalog.name_bytes();
+  stats.catalog_bytes = core_.catalog.memory_bytes() + core_.catalog.name_bytes() +
+                        expirer_.bytes();
   stats.orphans = core_.catalog.orphans();
   stats.recovered = recovery_.is_complete();
   stats.recovery_s = recovery_.seconds();

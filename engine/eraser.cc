@@ -113,7 +113,8 @@ void Eraser::unlist(const std::shared_ptr<Erase>& erase) {
         {.id = item.id,
          .name = {item.name.namespace_id, std::string(item.name.key), item.name.part},
          .sequence = sequence,
-         .location = removed ? removed->cold : Location{}});
+         .location = removed ? removed->cold : Location{},
+         .was = removed && !removed->cold.is_null() ? removed : std::nullopt});
   }
   if (removals.empty()) {
     keep_away(erase);

@@ -9,6 +9,8 @@ namespace cairn::detail {
 namespace {
 
 constexpr std::size_t kSweepMax = 4096;
+constexpr Duration kSweepEvery = Duration::seconds(1);
+constexpr Duration kNextPart = Duration::millis(10);  // where one sweep was not enough
 
 }  // namespace
 
@@ -16,18 +18,40 @@ void Expirer::note(BlockId id, WallMicros expiry) {
   MutexLock lock(mutex_);
   heap_.push_back({expiry, id});
   std::push_heap(heap_.begin(), heap_.end(), std::greater<>());
-  arm();
+  arm(kSweepEvery);
 }
 
-void Expirer::arm() {
+void Expirer::arm(Duration after) {
   if (armed_ || heap_.empty()) return;
   armed_ = true;
-  core_.loop.run_after(Duration::seconds(1), [this] { sweep(); });
+  core_.loop.run_after(after, [this] { sweep(); });
+}
+
+/// Drops what later versions or removals have made void. With the heap out of the lock, for it
+/// may be large; costs one look into the catalog an element, paid for by as many that came.
+void Expirer::compact() {
+  std::vector<Due> heap;
+  {
+    MutexLock lock(mutex_);
+    if (heap_.size() < compact_at_) return;
+    heap.swap(heap_);
+  }
+  std::erase_if(heap, [this](const Due& due) {
+    const std::optional<Residency> listed = core_.catalog.find(due.id);
+    return !listed || listed->facts.expiry != due.expiry;
+  });
+  MutexLock lock(mutex_);
+  heap.insert(heap.end(), heap_.begin(), heap_.end());
+  std::sort(heap.begin(), heap.end());
+  heap.erase(std::unique(heap.begin(), heap.end()), heap.end());
+  heap_ = std::move(heap);  // sorted, hence a heap
+  compact_at_ = std::max(kCompactMin, 2 * heap_.size());
 }
 
 void Expirer::sweep() {
   const WallMicros now = core_.clock.wall();
   std::vector<BlockId> due;
+  compact();
   {
     MutexLock lock(mutex_);
     armed_ = false;
@@ -36,7 +60,7 @@ void Expirer::sweep() {
       due.push_back(heap_.back().id);
       heap_.pop_back();
     }
-    arm();
+    arm(due.size() == kSweepMax ? kNextPart : kSweepEvery);
   }
   for (const BlockId id : due) {
     const std::optional<Residency> listed = core_.catalog.find(id);
@@ -68,12 +92,19 @@ void Expirer::remove_gated(BlockId id, std::uint64_t sequence) {
     core_.operations.leave();
     return;
   }
-  mover_.remove_cold(
-      {{.id = id, .name = *std::move(name), .sequence = sequence, .location = removed->cold}},
-      RemovalReason::expired, Durability::written, [this, id](const std::vector<ColdRemoval>&) {
-        core_.gates.leave(id);
-        core_.operations.leave();
-      });
+  mover_.remove_cold({{.id = id,
+                       .name = *std::move(name),
+                       .sequence = sequence,
+                       .location = removed->cold,
+                       .was = removed}},
+                     RemovalReason::expired, Durability::written,
+                     [this, id, expiry = removed->facts.expiry](
+                         const std::vector<ColdRemoval>& removals) {
+                       // It is listed again: the next sweep tries once more.
+                       if (!removals.front().status.ok()) note(id, expiry);
+                       core_.gates.leave(id);
+                       core_.operations.leave();
+                     });
 }
 
 }  // namespace cairn::detail

@@ -25,23 +25,32 @@ class Expirer {
   void expire(BlockId id, std::uint64_t sequence);
   /// A block that expires has been published.
   void note(BlockId id, WallMicros expiry);
+  /// What the expiries that are noted take.
+  std::uint64_t bytes() const {
+    MutexLock lock(mutex_);
+    return heap_.capacity() * sizeof(Due);
+  }
 
  private:
   struct Due {
     WallMicros expiry = 0;
     BlockId id;
-    friend bool operator>(const Due& a, const Due& b) { return a.expiry > b.expiry; }
+    friend auto operator<=>(const Due&, const Due&) = default;
   };
   void sweep();
-  void arm() CAIRN_REQUIRES(mutex_);
+  void arm(Duration after) CAIRN_REQUIRES(mutex_);
+  void compact();
   void remove_gated(BlockId id, std::uint64_t sequence);
 
   EngineCore& core_;
   Mover& mover_;
-  Mutex mutex_{LockRank::engine_operations};
-  /// A heap, earliest first. One element for each version that was published with an expiry,
-  /// dropped when its time comes: the catalog says whether it still holds.
+  mutable Mutex mutex_{LockRank::engine_operations};
+  static constexpr std::size_t kCompactMin = 4096;
+  /// A heap, earliest first. One element for each version that was published with an expiry; the
+  /// catalog says whether it still holds. Those that do not are dropped when they are half of it:
+  /// it has at most twice as many as there are blocks that expire, and what a second adds.
   std::vector<Due> heap_ CAIRN_GUARDED_BY(mutex_);
+  std::size_t compact_at_ CAIRN_GUARDED_BY(mutex_) = kCompactMin;
   bool armed_ CAIRN_GUARDED_BY(mutex_) = false;
 };
 

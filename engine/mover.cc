@@ -108,9 +108,6 @@ void Mover::forget_evicted(Eviction eviction, std::function<void(std::size_t)> d
                     core_.meters.counters.add(Counter::cold_evictions);
                     core_.meters.counters.add(Counter::cold_evicted_bytes,
                                               victims[i].residency.cold_bytes);
-                  } else {
-                    // The index still names it: better served than forgotten.
-                    relist(removed[i].id, removed[i].name.view(), victims[i].residency);
                   }
                   core_.gates.leave(removed[i].id);
                 }
@@ -149,7 +146,8 @@ bool Mover::unlist_cold(const Victim& victim, Eviction* eviction) {
   eviction->removals.push_back({.id = victim.id,
                                 .name = *std::move(name),
                                 .sequence = residency.facts.sequence,
-                                .location = residency.cold});
+                                .location = residency.cold,
+                                .was = residency});
   return true;
 }
 
@@ -173,7 +171,9 @@ void Mover::remove_cold(std::vector<ColdRemoval> removals, RemovalReason reason,
     for (std::size_t i = 0; i < operation->batch.size(); ++i) {
       ColdRemoval& removal = operation->removals[i];
       removal.status = operation->batch[i].status;
-      if (removal.status.ok() && !removal.location.is_null()) {
+      if (!removal.status.ok()) {
+        if (removal.was) relist(removal.id, removal.name.view(), *removal.was);
+      } else if (!removal.location.is_null()) {
         freeable.push_back(removal.location);
       }
     }
@@ -199,13 +199,19 @@ void Mover::quarantine(BlockId id, std::uint64_t sequence, Location cold) {
       return;
     }
     core_.meters.counters.add(Counter::corrupt_blocks);
+    core_.catalog.set_left_cold(id);  // a copy in hot goes on without one there
     core_.notes.note_removed(id, sequence);
     if (core_.read_only || !core_.operations.enter()) {
       ns->publishers.leave();
       core_.gates.leave(id);
       return;
     }
-    remove_cold({{.id = id, .name = *std::move(name), .sequence = sequence, .location = cold}},
+    // Should that fail, the next reader finds it bad once more.
+    remove_cold({{.id = id,
+                  .name = *std::move(name),
+                  .sequence = sequence,
+                  .location = cold,
+                  .was = listed}},
                 RemovalReason::corrupt, Durability::written,
                 [this, id, ns](const std::vector<ColdRemoval>&) {
                   core_.gates.leave(id);
@@ -213,6 +219,12 @@ void Mover::quarantine(BlockId id, std::uint64_t sequence, Location cold) {
                   core_.operations.leave();
                 });
   });
+}
+
+void Mover::lost_cold(BlockId id, Location cold) {
+  if (!core_.catalog.drop_cold(id, cold)) return;
+  core_.catalog.set_left_cold(id);
+  core_.meters.counters.add(Counter::corrupt_blocks);
 }
 
 void Mover::discard_hot(BlockId id, std::uint64_t sequence, Location hot) {

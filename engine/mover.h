@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "engine/core.h"
@@ -32,6 +33,9 @@ struct ColdRemoval {
   OwnedName name;
   std::uint64_t sequence = 0;
   Location location;  // freed after the index has forgotten it; may be null
+  /// As what it was listed until now. When the removal fails it is listed again: the index still
+  /// names it, and what nobody lists can be neither evicted nor removed by a second attempt.
+  std::optional<Residency> was;
   absl::Status status;
 };
 
@@ -56,13 +60,15 @@ class Mover {
   /// Waits for nothing but disk. Returns the bytes freed.
   absl::StatusOr<std::uint64_t> evict_unused(TierKind tier, std::uint64_t target_bytes);
 
-  /// Removes names from the durable tier and then frees their space. `done` gets them back with
-  /// their statuses; gates stay with the caller.
+  /// Removes names from the durable tier and then frees their space, or lists them again. `done`
+  /// gets them back with their statuses; gates stay with the caller.
   void remove_cold(std::vector<ColdRemoval> removals, RemovalReason reason, Durability durability,
                    std::function<void(std::vector<ColdRemoval>)> done);
 
   /// Takes out a block that failed a check, wherever it lies, if it is still that version.
   void quarantine(BlockId id, std::uint64_t sequence, Location cold);
+  /// The tier has taken a block out by itself, because it is bad.
+  void lost_cold(BlockId id, Location cold);
   /// The same for a copy in hot; what cold has stays listed.
   void discard_hot(BlockId id, std::uint64_t sequence, Location hot);
 

@@ -318,7 +318,11 @@ void WritePath::Put::publish_in_memory() {
                            [self = shared_from_this(),
                             waiting = std::move(waiting)](const std::vector<ColdRemoval>& removed) {
                              for (std::size_t i = 0; i < waiting.size(); ++i) {
-                               self->settle(self->items_[waiting[i]], removed[i].status);
+                               Item& item = self->items_[waiting[i]];
+                               // The index still has the old version: an erase must bury it.
+                               if (!removed[i].status.ok())
+                                 self->path_.core_.catalog.set_left_cold(item.id);
+                               self->settle(item, removed[i].status);
                              }
                              self->finish();
                            });

@@ -28,8 +28,8 @@ struct Recovery::Lookup {
   std::vector<Unknown> unknown;
   std::vector<StoredLookup> batch;
   bool gated = false;
+  std::vector<BlockId> gates;  // that it has entered itself
   std::function<void(absl::Status)> done;
-  std::atomic<std::size_t> pending{0};
 };
 
 Recovery::Recovery(EngineCore& core, Mover& mover) : core_(core), mover_(mover) {}
@@ -75,7 +75,10 @@ void Recovery::run_slice() {
   }
 #endif
   if (cursor_.empty()) {
-    end(State::complete, absl::OkStatus());
+    // What the scan passed over because somebody was looking it up is listed by that look.
+    end(unread_.load() ? State::failed : State::complete,
+        unread_.load() ? make_error(ErrorCode::io, "a lookup in the index failed")
+                       : absl::OkStatus());
     return;
   }
   core_.loop.post([this] { run_slice(); });
@@ -193,46 +196,39 @@ void Recovery::resolve(std::vector<Unknown> unknown, bool gated,
   lookup->unknown = std::move(unknown);
   lookup->gated = gated;
   lookup->done = std::move(done);
-  for (const Unknown& wanted : lookup->unknown) lookup->batch.push_back({.name = wanted.name});
   resolving_.fetch_add(1);
+  if (gated) {
+    look_up(lookup);
+    return;
+  }
+  for (const Unknown& wanted : lookup->unknown) lookup->gates.push_back(wanted.id);
+  std::sort(lookup->gates.begin(), lookup->gates.end());
+  lookup->gates.erase(std::unique(lookup->gates.begin(), lookup->gates.end()), lookup->gates.end());
+  // Looked for inside the gates: what is erased between a look and its listing would be back.
+  core_.gates.enter_all(lookup->gates, [this, lookup] { look_up(lookup); });
+}
+
+void Recovery::look_up(const std::shared_ptr<Lookup>& lookup) {
+  for (const Unknown& wanted : lookup->unknown) lookup->batch.push_back({.name = wanted.name});
   core_.cold->lookup(lookup->batch, [this, lookup] {
-    const auto finish = [this, lookup] {
-      if (lookup->pending.fetch_sub(1) != 1) return;
-      absl::Status status;
-      for (const StoredLookup& one : lookup->batch) {
-        if (!one.status.ok()) status = one.status;
-      }
-      resolving_.fetch_sub(1);
-      forget_notes_if_over();
-      lookup->done(std::move(status));
-    };
-    lookup->pending.store(lookup->batch.size() + 1);
+    absl::Status status;
     for (std::size_t i = 0; i < lookup->batch.size(); ++i) {
       const StoredLookup& one = lookup->batch[i];
-      if (!one.status.ok() || !one.found || one.found->id != lookup->unknown[i].id) {
-        finish();
-        continue;
+      if (!one.status.ok()) {
+        status = one.status;
+        unread_.store(true);
       }
-      const auto publish_found = [this, lookup, i] {
-        const StoredBlock& stored = *lookup->batch[i].found;
-        NamespaceState* const ns = core_.namespaces.find(stored.name.namespace_id);
-        // Whoever holds the gates is inside already; others come too late for a clearing.
-        const bool entered = ns != nullptr && !lookup->gated && ns->publishers.enter();
-        if (ns != nullptr && (entered || lookup->gated)) publish(stored, *ns);
-        if (entered) ns->publishers.leave();
-      };
-      if (lookup->gated) {
-        publish_found();
-        finish();
-        continue;
-      }
-      core_.gates.enter(lookup->unknown[i].id, [this, lookup, i, publish_found, finish] {
-        publish_found();
-        core_.gates.leave(lookup->unknown[i].id);
-        finish();
-      });
+      if (!one.status.ok() || !one.found || one.found->id != lookup->unknown[i].id) continue;
+      NamespaceState* const ns = core_.namespaces.find(one.found->name.namespace_id);
+      // Whoever holds the gates is inside already; others come too late for a clearing.
+      const bool entered = ns != nullptr && !lookup->gated && ns->publishers.enter();
+      if (ns != nullptr && (entered || lookup->gated)) publish(*one.found, *ns);
+      if (entered) ns->publishers.leave();
     }
-    finish();
+    core_.gates.leave_all(lookup->gates);
+    resolving_.fetch_sub(1);
+    forget_notes_if_over();
+    lookup->done(std::move(status));
   });
 }
 

@@ -71,6 +71,7 @@ class Recovery {
   bool enter_namespaces(Slice& slice);
   void visit(const StoredBlock& stored, Slice& slice);
   void drop(std::vector<ColdRemoval> removals, RemovalReason reason);
+  void look_up(const std::shared_ptr<Lookup>& lookup);
   void forget_notes_if_over();
 
   EngineCore& core_;
@@ -80,6 +81,7 @@ class Recovery {
   TimePoint began_;
   std::atomic<std::int64_t> took_ns_{0};
   std::atomic<std::uint64_t> resolving_{0};
+  std::atomic<bool> unread_{false};  // a lookup failed: the scan may have passed its blocks over
   std::function<void()> ended_;
   std::function<void(BlockId, WallMicros)> on_expiring_;
   Completion over_;

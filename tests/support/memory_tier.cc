@@ -314,6 +314,10 @@ absl::Status MemoryTier::remove_one(Removal& removal) {
     return make_error(ErrorCode::read_only, "the store was opened for reading");
   if (closed_) return make_error(ErrorCode::closed, "the tier is closed");
   if (degraded_) return make_error(ErrorCode::degraded, "writes are switched off");
+  if (removal_failures_ > 0) {
+    --removal_failures_;
+    return make_error(removal_error_, "a fault the test asked for");
+  }
   const NamespaceInfo* info = find_namespace(removal.name.namespace_id);
   if (info == nullptr) return absl::OkStatus();
   const std::string name = encode_name(removal.name);

@@ -6,7 +6,7 @@
 // process would find on its disk after a restart lives in a MemoryMedium, which outlives the
 // tier: open another tier on it to restart, call power_cut() first to lose what was not synced.
 //
-// Faults are asked for, never random: fail_writes, fail_reads, corrupt, hold.
+// Faults are asked for, never random: fail_writes, fail_reads, fail_removals, corrupt, hold.
 //
 // Threading:  thread-safe.
 // Blocking:   never. Completions run inside the call, on the loop when one is given, or when
@@ -114,6 +114,7 @@ class MemoryTier final : public DurableTier {
   /// The next `count` written elements fail with this.
   void fail_writes(ErrorCode code, std::size_t count);
   void fail_reads(ErrorCode code, std::size_t count);
+  void fail_removals(ErrorCode code, std::size_t count);
   void set_degraded(bool degraded);
   /// Damages the stored bytes; reading them is `corruption` from now on. False: not there.
   bool corrupt(const BlockName& name);
@@ -163,7 +164,8 @@ class MemoryTier final : public DurableTier {
   bool degraded_ = false;
   ErrorCode write_error_ = ErrorCode::io;
   ErrorCode read_error_ = ErrorCode::io;
-  std::size_t write_failures_ = 0, read_failures_ = 0;
+  ErrorCode removal_error_ = ErrorCode::io;
+  std::size_t write_failures_ = 0, read_failures_ = 0, removal_failures_ = 0;
   std::uint64_t corruptions_ = 0;
   std::optional<std::map<std::string, MemoryMedium::Stored>> frozen_;
   std::optional<ErrorCode> scan_error_;

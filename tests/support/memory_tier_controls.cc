@@ -18,6 +18,12 @@ void MemoryTier::fail_reads(ErrorCode code, std::size_t count) {
   read_failures_ = count;
 }
 
+void MemoryTier::fail_removals(ErrorCode code, std::size_t count) {
+  MutexLock lock(mutex_);
+  removal_error_ = code;
+  removal_failures_ = count;
+}
+
 void MemoryTier::set_degraded(bool degraded) {
   MutexLock lock(mutex_);
   degraded_ = degraded;

@@ -196,5 +196,30 @@ TEST(Clear, LeavesLeasesReadable) {
   EXPECT_EQ(world.hot().usage().used_bytes, 0U);
 }
 
+TEST(Erase, OneThatFailsCanBeRepeated) {
+  EngineWorld world;
+  const NamespaceId ns = world.open_namespace("n");
+  ASSERT_TRUE(world.put(ns, "k", 1000).status.ok());
+  world.cold().fail_removals(ErrorCode::io, 1);
+  const KeyRef key{"k"};
+  EXPECT_FALSE(world.engine().erase_sync(ns, {&key, 1}).ok());
+  // The index still names it, so it must be there for whoever tries again.
+  EXPECT_EQ(world.get(ns, "k"), make_payload("k", 0, 1000));
+  EXPECT_TRUE(world.erase(ns, "k"));
+  world.kill();
+  EXPECT_EQ(world.get(ns, "k"), std::nullopt);
+}
+
+TEST(Erase, WhatAFailedOverwriteLeftInColdIsErasedToo) {
+  EngineWorld world;
+  const NamespaceId ns = world.open_namespace("m", NamespaceKind::mutable_);
+  ASSERT_TRUE(world.put(ns, "k", 1000, 1).status.ok());
+  world.cold().fail_removals(ErrorCode::io, 1);
+  EXPECT_FALSE(world.put(ns, "k", 1000, 2, Durability::memory).status.ok());
+  EXPECT_TRUE(world.erase(ns, "k"));
+  world.kill();
+  EXPECT_EQ(world.get(ns, "k"), std::nullopt);
+}
+
 }  // namespace
 }  // namespace cairn::test

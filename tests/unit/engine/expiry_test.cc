@@ -92,5 +92,42 @@ TEST_F(ExpiryTest, OfManyBlocksAtOnce) {
   EXPECT_EQ(world.engine().stats().catalog_blocks, 0U);
 }
 
+TEST_F(ExpiryTest, IsTriedAgainWhenTheRemovalFails) {
+  ASSERT_TRUE(put_for("k", 5 * kSecond).status.ok());
+  world.cold().fail_removals(ErrorCode::io, 2);
+  world.advance(Duration::seconds(6));
+  EXPECT_EQ(world.cold().stored_blocks(), 1U) << "the removals did not fail";
+  EXPECT_EQ(world.get(ns, "k"), std::nullopt);
+  world.advance(Duration::seconds(3));
+  EXPECT_EQ(world.cold().stored_blocks(), 0U);
+  EXPECT_EQ(world.engine().stats().catalog_blocks, 0U);
+}
+
+TEST_F(ExpiryTest, VersionsThatWereReplacedAreForgotten) {
+  const std::uint64_t empty = world.engine().stats().catalog_bytes;
+  for (std::uint64_t version = 0; version < 20'000; ++version) {
+    ASSERT_TRUE(put_for("k", kYear + static_cast<WallMicros>(version), version,
+                        Durability::memory)
+                    .status.ok());
+    if (version % 1000 == 0) world.advance(Duration::seconds(2));
+  }
+  world.advance(Duration::seconds(2));
+  EXPECT_LT(world.engine().stats().catalog_bytes, empty + 300'000);
+  // The last of them still holds.
+  world.clock().jump_wall(2 * kYear);
+  world.advance(Duration::seconds(3));
+  EXPECT_EQ(world.engine().stats().catalog_blocks, 0U);
+}
+
+TEST_F(ExpiryTest, ManyAtOnceAreGoneSoon) {
+  for (int i = 0; i < 10'000; ++i) {
+    ASSERT_TRUE(world.put(ns, std::to_string(i), 10, 0, Durability::memory,
+                          world.clock().wall() + 5 * kSecond)
+                    .status.ok());
+  }
+  world.advance(Duration::millis(6200));
+  EXPECT_EQ(world.engine().stats().catalog_blocks, 0U);
+}
+
 }  // namespace
 }  // namespace cairn::test

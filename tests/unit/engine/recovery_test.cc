@@ -81,6 +81,26 @@ TEST(Recovery, AnOverwriteWhileLoadingBeatsWhatTheScanShows) {
   EXPECT_EQ(world.get(ns, "gone"), std::nullopt);
 }
 
+TEST(Recovery, AnEraseIsNotUndoneByALookThatBeganBefore) {
+  EngineWorld world(inline_cold());
+  const NamespaceId ns = world.open_namespace("n");
+  world.put(ns, "k", 500);
+  world.restart_unloaded();
+  world.cold().hold();  // what the look finds is heard of when the erase is under way
+  const KeyRef key{"k"};
+  world.engine().acquire(ns, {&key, 1}, {}, [](const absl::StatusOr<Lease>&) {});
+  bool erased = false;
+  world.engine().erase(ns, {&key, 1},
+                       [&](const absl::StatusOr<std::vector<bool>>& was) { erased = was.ok(); });
+  world.cold().release();
+  world.settle();
+  ASSERT_TRUE(erased);
+  ASSERT_TRUE(world.engine().is_recovered());
+  EXPECT_EQ(world.match(ns, {"k"}), 0U);
+  EXPECT_EQ(world.get(ns, "k"), std::nullopt);
+  EXPECT_EQ(world.engine().stats().corrupt_blocks, 0U) << "it was listed where it had been";
+}
+
 TEST(Recovery, ABlockThatMovesWhileLoadingIsFoundWhereItIs) {
   EngineWorld world(inline_cold());
   const NamespaceId ns = world.open_namespace("n");
