@@ -43,7 +43,7 @@ bool Catalog::Impl::publish(const Publication& publication, Residency* replaced)
     const Verdict verdict = judge(found, publication);
     if (verdict == Verdict::refuse) return false;
     if (verdict == Verdict::add_copy) {
-      add_copy(found, publication.tier, publication.location, publication.cold_bytes);
+      add_copy(shard, found, publication.tier, publication.location, publication.cold_bytes);
       return true;
     }
     const bool is_linked = found != kNoBlock && links.parent_id(found) == parent_id;
@@ -59,7 +59,7 @@ bool Catalog::Impl::publish(const Publication& publication, Residency* replaced)
     const BlockHandle found = shard.find(publication.id);
     const Verdict verdict = judge(found, publication);
     if (verdict == Verdict::add_copy) {
-      add_copy(found, publication.tier, publication.location, publication.cold_bytes);
+      add_copy(shard, found, publication.tier, publication.location, publication.cold_bytes);
       stored = true;
     } else if (verdict == Verdict::store) {
       stored = store(shard, found, publication, Parent::held, replaced, unneeded);
@@ -98,6 +98,7 @@ bool Catalog::Impl::store(Shard& shard, BlockHandle found, const Publication& pu
   const bool was_present = is_present(found);
   Residency before;
   if (was_present) before = describe(found);
+  const bool had_hot = !before.hot.is_null();
   if (found == kNoBlock) {
     handle = shard.allocate(publication.id);
     if (handle == kNoBlock) return false;
@@ -108,7 +109,11 @@ bool Catalog::Impl::store(Shard& shard, BlockHandle found, const Publication& pu
     // What leases hold comes back through release(), unless the last has just ended.
     if (shard.detached.contains(before.hot.bits)) before.hot = Location{};
   }
-  if (was_present) count(shard, handle, false);
+  if (was_present) {
+    if (had_hot) count_copy(shard, handle, TierKind::hot, Sign::minus);
+    if (!before.cold.is_null()) count_copy(shard, handle, TierKind::cold, Sign::minus);
+    count_block(shard, handle, Sign::minus);
+  }
   const BlockFacts& facts = publication.facts;
   const bool hot = publication.tier == TierKind::hot;
   Entry& entry = entry_of(handle);
@@ -130,7 +135,8 @@ bool Catalog::Impl::store(Shard& shard, BlockHandle found, const Publication& pu
   entry.stamp.store(clock.fetch_add(1, std::memory_order_relaxed), std::memory_order_relaxed);
   // Release: pairs with the lease that sees kHasHot without a lock and then reads the fields.
   entry.state.fetch_or(flags, std::memory_order_release);
-  count(shard, handle, true);
+  count_block(shard, handle, Sign::plus);
+  count_copy(shard, handle, publication.tier, Sign::plus);
   {
     MutexLock lock(links.mutex);
     const BlockHandle parent =
@@ -160,8 +166,9 @@ void Catalog::Impl::store_name(BlockHandle handle, BlockHandle before, const Blo
   if (left_cold) slot.left_cold = true;
 }
 
-void Catalog::Impl::add_copy(BlockHandle handle, TierKind tier, Location location,
+void Catalog::Impl::add_copy(Shard& shard, BlockHandle handle, TierKind tier, Location location,
                              std::uint32_t cold_bytes) {
+  count_copy(shard, handle, tier, Sign::plus);
   Entry& entry = entry_of(handle);
   if (tier == TierKind::hot) {
     entry.hot = location;
@@ -225,13 +232,22 @@ BlockHandle Catalog::Impl::supersede(Shard& shard, BlockHandle old) {
 }
 
 /// C4.
-void Catalog::Impl::count(Shard& shard, BlockHandle handle, bool present) {
+void Catalog::Impl::count_block(Shard& shard, BlockHandle handle, Sign sign) {
   const Entry& entry = entry_of(handle);
   NamespaceUsage& usage = shard.usage[entry.namespace_id];
-  const std::uint64_t sign = present ? 1 : std::uint64_t{0} - 1;
-  usage.blocks += sign;
-  usage.bytes += sign * entry.plain_bytes.load(std::memory_order_relaxed);
-  shard.blocks += sign;
+  const std::uint64_t one = sign == Sign::plus ? 1 : std::uint64_t{0} - 1;
+  usage.blocks += one;
+  usage.bytes += one * entry.plain_bytes.load(std::memory_order_relaxed);
+  shard.blocks += one;
+}
+
+void Catalog::Impl::count_copy(Shard& shard, BlockHandle handle, TierKind tier, Sign sign) {
+  const Entry& entry = entry_of(handle);
+  NamespaceUsage& usage = shard.usage[entry.namespace_id];
+  const std::uint64_t one = sign == Sign::plus ? 1 : std::uint64_t{0} - 1;
+  const std::uint64_t bytes = one * entry.plain_bytes.load(std::memory_order_relaxed);
+  (tier == TierKind::hot ? usage.hot_blocks : usage.cold_blocks) += one;
+  (tier == TierKind::hot ? usage.hot_bytes : usage.cold_bytes) += bytes;
 }
 
 bool Catalog::add_hot(BlockId id, std::uint64_t sequence, Location hot) {
@@ -240,7 +256,7 @@ bool Catalog::add_hot(BlockId id, std::uint64_t sequence, Location hot) {
   const BlockHandle handle = shard.find(id);
   if (!impl_->is_present(handle) || impl_->entry_of(handle).sequence != sequence) return false;
   if (impl_->state_of(handle) & detail::kHasHot) return false;
-  impl_->add_copy(handle, TierKind::hot, hot, 0);
+  impl_->add_copy(shard, handle, TierKind::hot, hot, 0);
   return true;
 }
 
@@ -318,6 +334,7 @@ bool Catalog::Impl::take_copy(Shard& shard, BlockHandle handle, TierKind tier, F
     if (force == Force::if_it_may_go && takes_hot && !entry.claim_hot()) return false;
     links.set_residency(handle, left & detail::kHasHot, left & detail::kHasCold);
   }
+  count_copy(shard, handle, tier, Sign::minus);
   if (takes_hot) {
     // kHasHot has been taken away already; what leases hold on to stays.
     if (!(state_of(handle) & detail::kLeaving)) entry.hot = Location{};
@@ -327,7 +344,7 @@ bool Catalog::Impl::take_copy(Shard& shard, BlockHandle handle, TierKind tier, F
     entry.state.fetch_and(~detail::kHasCold, std::memory_order_relaxed);
   }
   if (left == 0) {
-    count(shard, handle, false);
+    count_block(shard, handle, Sign::minus);
     // Pins and expiry are promises about a block: they go with its last copy.
     shard.pins.clear(record_of(handle).pins, handle);
     entry.state.fetch_and(~(detail::kPinned | detail::kDurablePin | detail::kExpires),

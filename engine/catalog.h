@@ -65,6 +65,9 @@ struct CatalogOptions {
 struct NamespaceUsage {
   std::uint64_t blocks = 0;
   std::uint64_t bytes = 0;  // payload, each block once
+  std::uint64_t hot_blocks = 0, hot_bytes = 0;
+  std::uint64_t cold_blocks = 0, cold_bytes = 0;
+  friend bool operator==(const NamespaceUsage&, const NamespaceUsage&) = default;
 };
 
 /// A candidate for eviction from one tier.
@@ -163,6 +166,10 @@ class Catalog {
   /// before all others. In the order given, each can be removed once those before it are. At
   /// most `count`; nothing is changed.
   std::vector<Victim> victims(TierKind tier, std::size_t count, bool include_last_copies);
+  /// The same for one namespace that is at a limit of its own: least recent first, whatever the
+  /// policy holds. A child was used before its parent, so most can be removed once those before
+  /// them are; not all. Costs a walk of the catalog, a few entries under one lock.
+  std::vector<Victim> victims_of(NamespaceId ns, TierKind tier, std::size_t count) const;
 
   // --- whole -----------------------------------------------------------------------------
   /// While loading, a parent that is not there may be still to come: orphans are counted, but

@@ -95,11 +95,15 @@ struct Catalog::Impl {
   enum class Parent : std::uint8_t { as_linked, held };
   bool store(Shard& shard, BlockHandle found, const Publication& publication, Parent parent,
              Residency* replaced, BlockId& unneeded) CAIRN_REQUIRES(shard.mutex);
-  void add_copy(BlockHandle handle, TierKind tier, Location location, std::uint32_t cold_bytes);
+  void add_copy(Shard& shard, BlockHandle handle, TierKind tier, Location location,
+                std::uint32_t cold_bytes) CAIRN_REQUIRES(shard.mutex);
   bool hold_parent(BlockId id);
   BlockHandle supersede(Shard& shard, BlockHandle old) CAIRN_REQUIRES(shard.mutex);
   void store_name(BlockHandle handle, BlockHandle before, const BlockName& name);
-  void count(Shard& shard, BlockHandle handle, bool present) CAIRN_REQUIRES(shard.mutex);
+  enum class Sign : std::uint8_t { plus, minus };
+  void count_block(Shard& shard, BlockHandle handle, Sign sign) CAIRN_REQUIRES(shard.mutex);
+  void count_copy(Shard& shard, BlockHandle handle, TierKind tier, Sign sign)
+      CAIRN_REQUIRES(shard.mutex);
   enum class Force : std::uint8_t { if_it_may_go, always };
   /// Takes one copy out of an entry. False: something needs it. `unneeded` receives the id of a
   /// parent that may have become useless, for reap() once the shard is unlocked.

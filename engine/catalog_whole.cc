@@ -38,6 +38,24 @@ std::vector<Victim> Catalog::victims(TierKind tier, std::size_t count, bool incl
   return victims;
 }
 
+std::vector<Victim> Catalog::victims_of(NamespaceId ns, TierKind tier, std::size_t count) const {
+  const bool hot = tier == TierKind::hot;
+  std::vector<std::pair<std::uint64_t, Victim>> found;
+  for_each(ns, [&](BlockId id, const Residency& residency) {
+    if ((hot ? residency.hot : residency.cold).is_null() || residency.pinned) return;
+    if (hot && residency.leased) return;
+    const Impl::Entry& entry = impl_->entry_of(residency.handle);
+    found.push_back({entry.stamp.load(std::memory_order_relaxed), {id, residency}});
+  });
+  count = std::min(count, found.size());
+  std::partial_sort(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(count), found.end(),
+                    [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<Victim> victims;
+  victims.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) victims.push_back(found[i].second);
+  return victims;
+}
+
 // --- walks ------------------------------------------------------------------------------------
 
 void Catalog::for_each(std::optional<NamespaceId> ns,
@@ -105,8 +123,13 @@ NamespaceUsage Catalog::usage(NamespaceId ns) const {
     MutexLock lock(impl_->shards[s].mutex);
     const auto usage = impl_->shards[s].usage.find(ns);
     if (usage == impl_->shards[s].usage.end()) continue;
-    sum.blocks += usage->second.blocks;
-    sum.bytes += usage->second.bytes;
+    const NamespaceUsage& part = usage->second;
+    sum.blocks += part.blocks;
+    sum.bytes += part.bytes;
+    sum.hot_blocks += part.hot_blocks;
+    sum.hot_bytes += part.hot_bytes;
+    sum.cold_blocks += part.cold_blocks;
+    sum.cold_bytes += part.cold_bytes;
   }
   return sum;
 }
@@ -167,13 +190,19 @@ void Catalog::check_invariants() const {
         hot || cold || record.first_child != kNoBlock || Impl::is_kept_by_leases(state);
     CAIRN_CHECK(needed);  // C1
     if (!hot && !cold) continue;
-    ++sums[entry.namespace_id].blocks;
-    sums[entry.namespace_id].bytes += entry.plain_bytes.load(std::memory_order_relaxed);
+    const std::uint64_t bytes = entry.plain_bytes.load(std::memory_order_relaxed);
+    NamespaceUsage& sum = sums[entry.namespace_id];
+    ++sum.blocks;
+    sum.bytes += bytes;
+    sum.hot_blocks += hot;
+    sum.hot_bytes += hot ? bytes : 0;
+    sum.cold_blocks += cold;
+    sum.cold_bytes += cold ? bytes : 0;
   }
   std::uint64_t blocks_sum = 0;
   for (const auto& [ns, expected] : sums) {  // C4
     const NamespaceUsage counted = usage(ns);
-    CAIRN_CHECK(counted.blocks == expected.blocks && counted.bytes == expected.bytes);
+    CAIRN_CHECK(counted == expected);
     blocks_sum += expected.blocks;
   }
   CAIRN_CHECK(blocks_sum == blocks());

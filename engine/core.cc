@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <random>
 
+#include "engine/base/status.h"
+#include "engine/base/text.h"
+
 namespace cairn::detail {
 namespace {
 
@@ -52,6 +55,31 @@ bool EngineCore::publish_cold(BlockId id, const BlockName& name, const BlockFact
   const std::optional<Location> moved = notes.moved_to(id, location);
   if (moved && *moved != now) catalog.relocate_cold(id, now, *moved);
   return true;
+}
+
+absl::Status EngineCore::reserve_cold(NamespaceState& ns, std::uint64_t growth,
+                                      std::span<const std::uint32_t> sizes,
+                                      std::span<Location> locations) {
+  ns.cold_pending.fetch_add(growth);
+  absl::Status status;
+  if (is_cold_limited(ns, 0)) {
+    const std::uint64_t limit = ns.cold_limit.load();
+    const bool never = sizes.size() == 1 && sizes[0] > limit;
+    status = make_error(never ? ErrorCode::too_large : ErrorCode::no_space,
+                        concat("the namespace may hold ", limit, " bytes of cold"));
+  } else {
+    status = cold->reserve(ns.id, sizes, locations);
+  }
+  if (!status.ok()) settle_cold(ns, growth);
+  return status;
+}
+
+bool EngineCore::is_cold_limited(const NamespaceState& ns, std::uint64_t growth) const {
+  const std::uint64_t limit = ns.cold_limit.load();
+  if (limit == 0) return false;
+  // What is pending is counted first: what becomes listed in between is counted twice, never not.
+  const std::uint64_t pending = ns.cold_pending.load();
+  return catalog.usage(ns.id).cold_bytes + pending + growth > limit;
 }
 
 void EngineCore::free_replaced(const Residency& replaced) {

@@ -48,6 +48,15 @@ struct EngineCore {
   /// the gate.
   bool publish_cold(BlockId id, const BlockName& name, const BlockFacts& facts, Location location,
                     std::uint32_t cold_bytes, Residency* replaced);
+  /// Room in cold, within the tier's limit and the namespace's own: `no_space` beyond either.
+  /// `growth` is by how many payload bytes the namespace grows; settle_cold() takes it back when
+  /// the blocks are listed, or given up.
+  absl::Status reserve_cold(NamespaceState& ns, std::uint64_t growth,
+                            std::span<const std::uint32_t> sizes, std::span<Location> locations);
+  void settle_cold(NamespaceState& ns, std::uint64_t growth) { ns.cold_pending.fetch_sub(growth); }
+  /// Whether the namespace's own limit is in the way.
+  bool is_cold_limited(const NamespaceState& ns, std::uint64_t growth) const;
+
   /// Frees what a publication or removal took out. A leased hot copy comes back through its
   /// lease instead.
   void free_replaced(const Residency& replaced);

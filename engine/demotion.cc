@@ -13,7 +13,8 @@ struct Mover::Demotion {
   std::vector<OwnedName> names;
   std::vector<BlockHandle> handles;  // pins while the bytes are read
   std::vector<TierWrite> writes;
-  EntryCount* publishers = nullptr;
+  NamespaceState* ns = nullptr;  // entered
+  std::uint64_t growth = 0;
 };
 
 bool Mover::demote(std::vector<Victim> victims) {
@@ -23,7 +24,7 @@ bool Mover::demote(std::vector<Victim> victims) {
   NamespaceState* const state = core_.namespaces.find(ns);
   if (state == nullptr || !state->publishers.enter()) return false;
   auto demotion = std::make_shared<Demotion>();
-  demotion->publishers = &state->publishers;
+  demotion->ns = state;
   for (Victim& victim : victims) {
     if (victim.residency.namespace_id != ns) continue;
     if (!core_.gates.try_enter(victim.id)) continue;
@@ -49,6 +50,7 @@ bool Mover::demote(std::vector<Victim> victims) {
   std::vector<std::uint32_t> sizes;
   for (const Victim& victim : demotion->victims) {
     sizes.push_back(victim.residency.facts.plain_bytes);
+    demotion->growth += victim.residency.facts.plain_bytes;
   }
   std::vector<Location> locations(sizes.size());
   const auto give_up = [&] {
@@ -58,8 +60,9 @@ bool Mover::demote(std::vector<Victim> victims) {
     return false;
   };
   if (demotion->victims.empty()) return give_up();
-  if (!core_.cold->reserve(ns, sizes, locations).ok()) return give_up();
+  if (!core_.reserve_cold(*state, demotion->growth, sizes, locations).ok()) return give_up();
   if (!core_.operations.enter()) {
+    core_.settle_cold(*state, demotion->growth);
     core_.cold->free(locations);
     return give_up();
   }
@@ -74,7 +77,8 @@ bool Mover::demote(std::vector<Victim> victims) {
   demoting_.store(true);
   core_.cold->write(demotion->writes, Durability::written, [this, demotion] {
     finish_demotion(*demotion);
-    demotion->publishers->leave();
+    core_.settle_cold(*demotion->ns, demotion->growth);
+    demotion->ns->publishers.leave();
     demoting_.store(false);
     note_growth();
     core_.operations.leave();

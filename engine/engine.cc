@@ -115,7 +115,13 @@ class EngineImpl final : public Engine {
       });
     }
     recovery_.set_on_expiring([this](BlockId id, WallMicros expiry) { expirer_.note(id, expiry); });
-    recovery_.on_end([this] { core_.loop.post([this] { hot_list_.start(); }); });
+    recovery_.on_end([this] {
+      core_.loop.post([this] {
+        hot_list_.start();
+        // Limits that were set before everything was known.
+        for (NamespaceState* const ns : core_.namespaces.all()) mover_.trim(*ns);
+      });
+    });
     recovery_.start();
   }
 
@@ -125,6 +131,17 @@ class EngineImpl final : public Engine {
     return state->id;
   }
   std::vector<NamespaceInfo> namespaces() const override { return core_.namespaces.list(); }
+  absl::Status set_limits(NamespaceId id, const NamespaceLimits& limits) override {
+    NamespaceState* const ns = core_.namespaces.find(id);
+    if (ns == nullptr) return make_error(ErrorCode::invalid_argument, "there is no such namespace");
+    ns->hot_limit.store(limits.hot_bytes);
+    ns->cold_limit.store(limits.cold_bytes);
+    core_.hot.set_limit(id, limits.hot_bytes);
+    if (!core_.operations.enter()) return make_error(ErrorCode::closed, "the engine is closing");
+    mover_.trim(*ns);
+    core_.operations.leave();
+    return absl::OkStatus();
+  }
 
   Match match(NamespaceId ns, std::span<const KeyRef> keys) const override {
     return reads_.match(ns, keys);
@@ -267,6 +284,12 @@ EngineStats EngineImpl::stats() const {
     stats.namespaces.push_back({.name = ns->descriptor.name,
                                 .blocks = usage.blocks,
                                 .bytes = usage.bytes,
+                                .hot_blocks = usage.hot_blocks,
+                                .hot_bytes = usage.hot_bytes,
+                                .cold_blocks = usage.cold_blocks,
+                                .cold_bytes = usage.cold_bytes,
+                                .hot_limit_bytes = ns->hot_limit.load(std::memory_order_relaxed),
+                                .cold_limit_bytes = ns->cold_limit.load(std::memory_order_relaxed),
                                 .lookups = ns->lookups.load(std::memory_order_relaxed),
                                 .hits = ns->hits.load(std::memory_order_relaxed)});
   }

@@ -94,6 +94,12 @@ struct LeasedBlock {
   std::uint64_t sequence = 0;  // the version, in mutable namespaces
 };
 
+/// In bytes; 0: none but the tier's. Hot counts slots, cold the payload of what is listed and on
+/// its way.
+struct NamespaceLimits {
+  std::uint64_t hot_bytes = 0, cold_bytes = 0;
+};
+
 class LeaseState;
 
 /// A pinned set of blocks in hot memory. Released on destruction. Movable, one owner.
@@ -166,6 +172,10 @@ class Engine {
   /// Finds the namespace or makes it; `mismatch` where it exists with another descriptor.
   virtual absl::StatusOr<NamespaceId> open_namespace(const NamespaceDescriptor& descriptor) = 0;
   virtual std::vector<NamespaceInfo> namespaces() const = 0;
+  /// Limits of its own, inside those of the tiers, until the engine is closed. At a limit a put
+  /// or a promotion evicts blocks of this namespace and no other. Lowered, what is beyond goes at
+  /// once, but for what is leased or pinned; until that has gone nothing new comes in.
+  virtual absl::Status set_limits(NamespaceId ns, const NamespaceLimits& limits) = 0;
 
   // --- lookup ---------------------------------------------------------------------------
   /// No side effects, no waiting. With many requests, one call each. A lower bound until the

@@ -53,7 +53,7 @@ absl::Status Fetcher::reserve(NamespaceId ns, std::span<const std::uint32_t> siz
     const absl::Status status = core_.hot.reserve(ns, sizes, slots);
     if (status.ok()) return status;
     if (!has_code(status, ErrorCode::no_space)) return status;
-    if (room == FetchRoom::free_only || !mover_.make_hot_room(total)) {
+    if (room == FetchRoom::free_only || !mover_.make_hot_room(ns, sizes)) {
       return make_error(ErrorCode::busy, "hot is full of blocks that are in use");
     }
   }

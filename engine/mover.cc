@@ -22,7 +22,10 @@ std::uint64_t share_of(std::uint64_t bytes, double fraction) {
 
 // --- hot -------------------------------------------------------------------------------------
 
-bool Mover::make_hot_room(std::uint64_t bytes) {
+bool Mover::make_hot_room(NamespaceId ns, std::span<const std::uint32_t> sizes) {
+  std::uint64_t bytes = 0;
+  for (const std::uint32_t size : sizes) bytes += size;
+  if (core_.hot.is_limited(ns, sizes)) return evict_hot_of(ns, bytes) > 0;
   // What cold keeps costs nothing to drop; only then the blocks that were promised no more
   // than memory.
   std::uint64_t freed = evict_hot(bytes, false);
@@ -41,6 +44,23 @@ std::uint64_t Mover::evict_hot(std::uint64_t bytes, bool include_last_copies) {
     }
     if (freed_now == 0) break;
     freed += freed_now;
+  }
+  return freed;
+}
+
+std::uint64_t Mover::evict_hot_of(NamespaceId ns, std::uint64_t bytes) {
+  std::uint64_t freed = 0;
+  for (std::size_t count = kVictimBatch; freed < bytes; count *= 16) {
+    std::uint64_t freed_now = 0;
+    const std::vector<Victim> victims = core_.catalog.victims_of(ns, TierKind::hot, count);
+    for (const Victim& victim : victims) {
+      if (freed + freed_now >= bytes) break;
+      freed_now += evict_hot_copy(victim);
+    }
+    freed += freed_now;
+    // Those that are needed come first, perhaps: then all are looked at.
+    if (victims.size() < count) break;
+    if (freed_now > 0) count = kVictimBatch / 16;
   }
   return freed;
 }
@@ -64,17 +84,36 @@ std::uint64_t Mover::evict_hot_copy(const Victim& victim) {
 
 // --- cold ------------------------------------------------------------------------------------
 
-void Mover::make_cold_room(std::uint64_t bytes, std::function<void(bool evicted)> done) {
-  if (evict_cold(bytes, [done](std::size_t evicted) { done(evicted > 0); }) == 0) done(false);
+void Mover::make_cold_room(std::uint64_t bytes, std::optional<NamespaceId> only,
+                           std::function<void(bool evicted)> done) {
+  if (evict_cold(bytes, only, [done](std::size_t evicted) { done(evicted > 0); }) == 0) done(false);
 }
 
-std::uint64_t Mover::evict_cold(std::uint64_t bytes, std::function<void(std::size_t)> done) {
+void Mover::trim(NamespaceState& ns) {
+  const std::uint64_t hot_limit = ns.hot_limit.load();
+  const std::uint64_t hot = core_.hot.used_bytes(ns.id);
+  if (hot_limit != 0 && hot > hot_limit) evict_hot_of(ns.id, hot - hot_limit);
+  const std::uint64_t limit = ns.cold_limit.load();
+  if (limit == 0 || core_.cold == nullptr || core_.read_only || !core_.operations.enter()) return;
+  const std::uint64_t cold = core_.catalog.usage(ns.id).cold_bytes;
+  if (cold > limit) {
+    evict_cold(cold - limit, ns.id, [this, &ns](std::size_t evicted) {
+      if (evicted > 0) core_.loop.post([this, &ns] { trim(ns); });
+    });
+  }
+  core_.operations.leave();
+}
+
+std::uint64_t Mover::evict_cold(std::uint64_t bytes, std::optional<NamespaceId> only,
+                                std::function<void(std::size_t)> done) {
   Eviction eviction;
   std::uint64_t freed = 0;
   std::size_t count = kVictimBatch;
   while (freed < bytes) {
     const std::size_t before = eviction.removals.size();
-    const std::vector<Victim> victims = core_.catalog.victims(TierKind::cold, count, true);
+    const std::vector<Victim> victims =
+        only ? core_.catalog.victims_of(*only, TierKind::cold, count)
+             : core_.catalog.victims(TierKind::cold, count, true);
     for (const Victim& victim : victims) {
       if (freed >= bytes) break;
       if (!unlist_cold(victim, &eviction)) continue;
@@ -307,7 +346,7 @@ absl::StatusOr<std::uint64_t> Mover::evict_unused(TierKind tier, std::uint64_t t
     } else {
       Completion gone;
       std::size_t evicted = 0;
-      freed_now = evict_cold(wanted, [&](std::size_t count) {
+      freed_now = evict_cold(wanted, std::nullopt, [&](std::size_t count) {
         evicted = count;
         gone.notify();
       });
@@ -346,7 +385,7 @@ void Mover::background() {
     if (cold.used_bytes > share_of(cold.capacity_bytes, core_.options.cold_high_watermark)) {
       const std::uint64_t slice = std::min<std::uint64_t>(cold.used_bytes - low, 64 * kMiB);
       // The next slice is taken when this one is gone: usage is true again by then.
-      evict_cold(slice, [this](std::size_t evicted) {
+      evict_cold(slice, std::nullopt, [this](std::size_t evicted) {
         if (evicted > 0) note_growth();
       });
     }

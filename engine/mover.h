@@ -43,10 +43,15 @@ class Mover {
  public:
   explicit Mover(EngineCore& core) : core_(core) {}
 
-  /// Evicts until about `bytes` more fit into hot. False when nothing could be evicted.
-  bool make_hot_room(std::uint64_t bytes);
-  /// The same for cold; done is told whether anything was evicted.
-  void make_cold_room(std::uint64_t bytes, std::function<void(bool evicted)> done);
+  /// Evicts until blocks of these sizes about fit into hot; of their own namespace where its
+  /// limit is in the way. False when nothing could be evicted.
+  bool make_hot_room(NamespaceId ns, std::span<const std::uint32_t> sizes);
+  /// The same for cold; `only` the namespace that is at its limit. done is told whether anything
+  /// was evicted.
+  void make_cold_room(std::uint64_t bytes, std::optional<NamespaceId> only,
+                      std::function<void(bool evicted)> done);
+  /// Evicts what a namespace holds beyond limits that have been lowered, as far as it may go now.
+  void trim(NamespaceState& ns);
   /// Reserves this much of metadata_bytes, to be given back to core.metadata_reserved when the
   /// blocks are listed. False, and nothing reserved: room could not be made.
   bool make_catalog_room(std::uint64_t bytes);
@@ -80,11 +85,13 @@ class Mover {
   };
   /// Both return the bytes freed, as far as they are known at once.
   std::uint64_t evict_hot(std::uint64_t bytes, bool include_last_copies);
+  std::uint64_t evict_hot_of(NamespaceId ns, std::uint64_t bytes);
   std::uint64_t evict_hot_copy(const Victim& victim);
   void tell_evicted(std::span<const Victim> victims, TierKind tier) const;
   /// Unlists victims at once and returns their bytes; `done` runs when the index has forgotten
   /// them. Not called when 0 is returned.
-  std::uint64_t evict_cold(std::uint64_t bytes, std::function<void(std::size_t evicted)> done);
+  std::uint64_t evict_cold(std::uint64_t bytes, std::optional<NamespaceId> only,
+                           std::function<void(std::size_t evicted)> done);
   void forget_evicted(Eviction eviction, std::function<void(std::size_t evicted)> done);
   bool unlist_cold(const Victim& victim, Eviction* eviction);
   bool evict_entries(std::size_t count);

@@ -37,6 +37,9 @@ struct NamespaceState {
   /// Versions below this are dead, whatever a scan that began earlier may still show.
   std::atomic<std::uint64_t> cleared_below{0};
   std::atomic<std::uint64_t> lookups{0}, hits{0};  // blocks; statistics, relaxed
+  /// Its own limits in payload bytes, 0 for none, and what is on its way into cold: counted
+  /// before the limit is looked at, and until the catalog counts it.
+  std::atomic<std::uint64_t> hot_limit{0}, cold_limit{0}, cold_pending{0};
 };
 
 class NamespaceTable {

@@ -33,7 +33,8 @@ struct EngineOptions {
   /// Hot payload memory. Full: the policy evicts tail first; if all is leased, `busy`.
   std::uint64_t hot_bytes = kGiB;
   /// Catalog, keys, ghosts and links. At the limit new blocks evict old ones, whatever room
-  /// the tiers have. About 128 bytes and the key a block.
+  /// the tiers have. About 192 bytes a block, its key of up to 58 bytes
+  /// included.
   std::uint64_t metadata_bytes = 256 * kMiB;
   /// Of hot, what leases may hold together. Beyond: `busy`.
   double leasable_fraction = 0.5;

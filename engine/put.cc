@@ -189,6 +189,7 @@ void WritePath::Put::classify_one(Item& item) {
     return;
   }
   item.facts.pinned = listed->facts.pinned;
+  if (!listed->cold.is_null()) item.replaces = listed->facts.plain_bytes;
   item.outcome = core.is_expired(*listed) ? PutOutcome::stored : PutOutcome::replaced;
 }
 
@@ -258,7 +259,7 @@ bool WritePath::Put::place_one(Item& item) {
   EngineCore& core = path_.core_;
   const std::uint32_t size = item.facts.plain_bytes;
   absl::Status status = core.hot.reserve(ns_.id, {&size, 1}, {&item.slot, 1});
-  while (has_code(status, ErrorCode::no_space) && path_.mover_.make_hot_room(size)) {
+  while (has_code(status, ErrorCode::no_space) && path_.mover_.make_hot_room(ns_.id, {&size, 1})) {
     status = core.hot.reserve(ns_.id, {&size, 1}, {&item.slot, 1});
   }
   if (status.ok() || options_.durability != Durability::memory) {

@@ -47,6 +47,7 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
     bool filled = false;   // the slot holds the payload already
     bool settled = false;  // nothing more to do
     bool to_sync = false;  // in cold, not known to be durable
+    std::uint32_t replaces = 0;  // payload bytes of the version in cold that goes
     bool upgrade = false;  // listed in hot alone and pinned by us while it is written
     BlockHandle pinned = 0;
     PutOutcome outcome = PutOutcome::stored;
@@ -56,6 +57,7 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
     std::vector<std::size_t> items;
     std::vector<TierWrite> writes;
     std::uint64_t bytes = 0;
+    std::uint64_t growth = 0;  // of the namespace in cold, while it is being written
     TimePoint give_up;
   };
 

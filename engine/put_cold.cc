@@ -46,9 +46,14 @@ void WritePath::Put::end_groups() {
 void WritePath::Put::write_group(const std::shared_ptr<Group>& group) {
   EngineCore& core = path_.core_;
   std::vector<std::uint32_t> sizes;
-  for (const std::size_t i : group->items) sizes.push_back(items_[i].facts.plain_bytes);
+  group->growth = 0;
+  for (const std::size_t i : group->items) {
+    const std::uint32_t size = items_[i].facts.plain_bytes;
+    sizes.push_back(size);
+    group->growth += size - std::min(size, items_[i].replaces);
+  }
   std::vector<Location> locations(sizes.size());
-  const absl::Status reserved = core.cold->reserve(ns_.id, sizes, locations);
+  const absl::Status reserved = core.reserve_cold(ns_, group->growth, sizes, locations);
   if (!reserved.ok()) {
     no_room(group, reserved);
     return;
@@ -81,7 +86,10 @@ void WritePath::Put::no_room(const std::shared_ptr<Group>& group, const absl::St
   for (const std::size_t i : group->items) {
     bytes += items_[i].facts.plain_bytes + kRecordOverheadBytes;
   }
-  path_.mover_.make_cold_room(bytes, [self = shared_from_this(), group](bool evicted) {
+  const bool limited = core.is_cold_limited(ns_, group->growth);
+  const std::optional<NamespaceId> only = limited ? std::optional(ns_.id) : std::nullopt;
+  path_.mover_.make_cold_room(bytes, only, [self = shared_from_this(), group,
+                                             limited](bool evicted) {
     EngineCore& engine = self->path_.core_;
     if (evicted) {
       engine.loop.post([self, group] { self->write_group(group); });
@@ -99,8 +107,10 @@ void WritePath::Put::no_room(const std::shared_ptr<Group>& group, const absl::St
     } else if (engine.gates.closed_gates() > self->gates_.size()) {
       self->try_later(group);  // others are on their way out
     } else {
-      self->fail_group(
-          group, make_error(ErrorCode::no_space, "cold is full of blocks that may not be evicted"));
+      self->fail_group(group,
+                       make_error(ErrorCode::no_space,
+                                  concat(limited ? "the namespace's share of cold" : "cold",
+                                         " is full of blocks that may not be evicted")));
     }
   });
 }
@@ -123,6 +133,7 @@ void WritePath::Put::group_written(const std::shared_ptr<Group>& group) {
   for (std::size_t at = 0; at < group->items.size(); ++at) {
     publish_written(items_[group->items[at]], group->writes[at]);
   }
+  path_.core_.settle_cold(ns_, group->growth);
   group_done();
 }
 

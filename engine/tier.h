@@ -100,6 +100,13 @@ class AddressableTier : public Tier {
   virtual MutableByteSpan bytes(Location location, std::uint32_t plain_bytes) = 0;
   /// Changes the limit while running; shrinks as regions become empty.
   virtual void set_capacity(std::uint64_t bytes) = 0;
+  /// A limit for the slots of one namespace: reserve() says `no_space` rather than pass it, and
+  /// what is there already stays until it is freed. 0: none of its own.
+  virtual void set_limit(NamespaceId ns, std::uint64_t bytes) = 0;
+  /// Bytes of the namespace's slots, as they count against its limit.
+  virtual std::uint64_t used_bytes(NamespaceId ns) const = 0;
+  /// Whether the limit, and not the capacity, is in the way of blocks of these plain sizes.
+  virtual bool is_limited(NamespaceId ns, std::span<const std::uint32_t> plain_sizes) const = 0;
 };
 
 // ---------------------------------------------------------------------------------------

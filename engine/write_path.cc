@@ -121,7 +121,6 @@ absl::StatusOr<std::unique_ptr<PutBatch>> WritePath::reserve(NamespaceId id,
   NamespaceState& ns = *core_.namespaces.find(id);
   const auto put = std::make_shared<Put>(*this, ns, options, charge);
   std::vector<std::uint32_t> sizes;
-  std::uint64_t total = 0;
   for (const PutBlock& block : blocks) {
     if (block.payload.size() > core_.block_bytes_max) {
       return make_error(ErrorCode::too_large,
@@ -129,11 +128,10 @@ absl::StatusOr<std::unique_ptr<PutBatch>> WritePath::reserve(NamespaceId id,
                                core_.block_bytes_max));
     }
     sizes.push_back(static_cast<std::uint32_t>(block.payload.size()));
-    total += block.payload.size();
   }
   std::vector<Location> slots(blocks.size());
   status = core_.hot.reserve(id, sizes, slots);
-  while (has_code(status, ErrorCode::no_space) && mover_.make_hot_room(total)) {
+  while (has_code(status, ErrorCode::no_space) && mover_.make_hot_room(id, sizes)) {
     status = core_.hot.reserve(id, sizes, slots);
   }
   if (has_code(status, ErrorCode::no_space)) {

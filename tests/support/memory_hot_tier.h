@@ -25,7 +25,7 @@ class MemoryHotTier final : public AddressableTier {
  public:
   explicit MemoryHotTier(std::uint64_t capacity_bytes) : capacity_bytes_(capacity_bytes) {}
 
-  absl::Status reserve(NamespaceId, std::span<const std::uint32_t> plain_sizes,
+  absl::Status reserve(NamespaceId ns, std::span<const std::uint32_t> plain_sizes,
                        std::span<Location> locations) override {
     MutexLock lock(mutex_);
     if (closed_) return make_error(ErrorCode::closed, "the tier is closed");
@@ -37,10 +37,17 @@ class MemoryHotTier final : public AddressableTier {
     if (used_bytes_ + total > capacity_bytes_) {
       return make_error(ErrorCode::no_space, "the hot tier is full");
     }
+    Share& share = shares_[ns];
+    if (share.limit_bytes != 0 && share.used_bytes + total > share.limit_bytes) {
+      return make_error(total > share.limit_bytes ? ErrorCode::too_large : ErrorCode::no_space,
+                        "the namespace has all of hot that it may have");
+    }
     used_bytes_ += total;
+    share.used_bytes += total;
     for (std::size_t i = 0; i < plain_sizes.size(); ++i) {
       locations[i] = Location{next_++};
-      slots_[locations[i].bits] = {std::make_unique<std::byte[]>(plain_sizes[i]), plain_sizes[i]};
+      slots_[locations[i].bits] = {std::make_unique<std::byte[]>(plain_sizes[i]), plain_sizes[i],
+                                   ns};
     }
     return absl::OkStatus();
   }
@@ -70,6 +77,7 @@ class MemoryHotTier final : public AddressableTier {
       const auto slot = slots_.find(location.bits);
       CAIRN_CHECK(slot != slots_.end());  // freed twice, or never reserved
       used_bytes_ -= slot->second.size;
+      shares_[slot->second.ns].used_bytes -= slot->second.size;
       slots_.erase(slot);
     }
   }
@@ -96,17 +104,39 @@ class MemoryHotTier final : public AddressableTier {
     MutexLock lock(mutex_);
     capacity_bytes_ = bytes;
   }
+  void set_limit(NamespaceId ns, std::uint64_t bytes) override {
+    MutexLock lock(mutex_);
+    shares_[ns].limit_bytes = bytes;
+  }
+  std::uint64_t used_bytes(NamespaceId ns) const override {
+    MutexLock lock(mutex_);
+    const auto share = shares_.find(ns);
+    return share == shares_.end() ? 0 : share->second.used_bytes;
+  }
+  bool is_limited(NamespaceId ns, std::span<const std::uint32_t> sizes) const override {
+    std::uint64_t total = 0;
+    for (const std::uint32_t size : sizes) total += size;
+    MutexLock lock(mutex_);
+    const auto share = shares_.find(ns);
+    return share != shares_.end() && share->second.limit_bytes != 0 &&
+           share->second.used_bytes + total > share->second.limit_bytes;
+  }
 
  private:
   struct Slot {
     std::unique_ptr<std::byte[]> bytes;
     std::size_t size = 0;
+    NamespaceId ns{};
+  };
+  struct Share {
+    std::uint64_t used_bytes = 0, limit_bytes = 0;
   };
   mutable Mutex mutex_{LockRank::hot_tier};
   std::uint64_t capacity_bytes_ CAIRN_GUARDED_BY(mutex_);
   std::uint64_t used_bytes_ CAIRN_GUARDED_BY(mutex_) = 0;
   std::uint64_t next_ CAIRN_GUARDED_BY(mutex_) = 1;
   absl::flat_hash_map<std::uint64_t, Slot> slots_ CAIRN_GUARDED_BY(mutex_);
+  absl::flat_hash_map<NamespaceId, Share> shares_ CAIRN_GUARDED_BY(mutex_);
   bool closed_ CAIRN_GUARDED_BY(mutex_) = false;
 };
 

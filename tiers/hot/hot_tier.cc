@@ -88,6 +88,9 @@ class HotTierImpl final : public HotTier {
   MutableByteSpan bytes(Location location) override;
   MutableByteSpan bytes(Location location, std::uint32_t plain_bytes) override;
   void set_capacity(std::uint64_t bytes) override;
+  void set_limit(NamespaceId ns, std::uint64_t bytes) override;
+  std::uint64_t used_bytes(NamespaceId ns) const override;
+  bool is_limited(NamespaceId ns, std::span<const std::uint32_t> sizes) const override;
   std::vector<SharedRegion> share(NamespaceId ns) override;
   void set_region_observer(std::function<void(MutableByteSpan, bool)> observer) override;
   void check_invariants() const override;
@@ -99,6 +102,13 @@ class HotTierImpl final : public HotTier {
     /// empty and can become regions of another class.
     std::set<std::uint32_t> with_room;
     std::uint32_t regions = 0;
+  };
+  struct Share {
+    std::uint64_t used_bytes = 0;   // of its slots
+    std::uint64_t limit_bytes = 0;  // 0: none of its own
+    bool takes(std::uint64_t bytes) const {
+      return limit_bytes == 0 || (bytes <= limit_bytes && used_bytes <= limit_bytes - bytes);
+    }
   };
   struct Wish {
     ClassKey key;
@@ -134,6 +144,7 @@ class HotTierImpl final : public HotTier {
   std::vector<std::unique_ptr<Region>> regions_ CAIRN_GUARDED_BY(mutex_);
   std::vector<std::uint32_t> free_numbers_ CAIRN_GUARDED_BY(mutex_);
   std::map<ClassKey, SizeClass> classes_ CAIRN_GUARDED_BY(mutex_);
+  std::map<NamespaceId, Share> shares_ CAIRN_GUARDED_BY(mutex_);
   std::function<void(MutableByteSpan, bool)> observer_ CAIRN_GUARDED_BY(mutex_);
 };
 
@@ -174,6 +185,12 @@ HotTierImpl::Wish HotTierImpl::wish_for(std::uint32_t size, NamespaceId ns,
 
 absl::StatusOr<Location> HotTierImpl::take(const Wish& wish, std::uint32_t size, Retired& retired,
                                            std::vector<MutableByteSpan>& added) {
+  Share& share = shares_[wish.key.first];
+  if (!share.takes(wish.key.second)) {
+    return make_error(wish.key.second > share.limit_bytes ? ErrorCode::too_large
+                                                          : ErrorCode::no_space,
+                      concat("the namespace may hold ", format_size(share.limit_bytes), " of hot"));
+  }
   const auto known = classes_.find(wish.key);
   if (known == classes_.end() || known->second.with_room.empty()) {
     CAIRN_RETURN_IF_ERROR(add_region(wish, retired, added));
@@ -184,6 +201,7 @@ absl::StatusOr<Location> HotTierImpl::take(const Wish& wish, std::uint32_t size,
   const std::uint32_t slot = region.take(size);
   if (region.is_full()) size_class.with_room.erase(number);
   used_bytes_ += wish.key.second;
+  share.used_bytes += wish.key.second;
   ++blocks_;
   return pack({number, region.serial(), slot});
 }
@@ -238,6 +256,7 @@ void HotTierImpl::give(Location location) {
   SizeClass& size_class = classes_[{region.shape().namespace_id, region.shape().slot_bytes}];
   if (was_full) size_class.with_room.insert(slot.region);
   used_bytes_ -= region.shape().slot_bytes;
+  shares_[region.shape().namespace_id].used_bytes -= region.shape().slot_bytes;
   --blocks_;
 }
 
@@ -273,6 +292,26 @@ void HotTierImpl::tell(const std::vector<MutableByteSpan>& added, const Retired&
   if (!observer) return;
   for (const auto& region : retired) observer(region->memory(), false);
   for (const MutableByteSpan memory : added) observer(memory, true);
+}
+
+void HotTierImpl::set_limit(NamespaceId ns, std::uint64_t bytes) {
+  MutexLock lock(mutex_);
+  shares_[ns].limit_bytes = bytes;
+}
+
+std::uint64_t HotTierImpl::used_bytes(NamespaceId ns) const {
+  MutexLock lock(mutex_);
+  const auto share = shares_.find(ns);
+  return share == shares_.end() ? 0 : share->second.used_bytes;
+}
+
+bool HotTierImpl::is_limited(NamespaceId ns, std::span<const std::uint32_t> sizes) const {
+  const std::optional<std::uint32_t> fixed_size = fixed_size_(ns);
+  std::uint64_t bytes = 0;
+  for (const std::uint32_t size : sizes) bytes += slot_bytes_for(size, fixed_size);
+  MutexLock lock(mutex_);
+  const auto share = shares_.find(ns);
+  return share != shares_.end() && !share->second.takes(bytes);
 }
 
 Region& HotTierImpl::region_of(const Slot& slot) const {
