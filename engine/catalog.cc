@@ -475,6 +475,23 @@ std::vector<BlockId> Catalog::children(BlockId id) const {
   return found;
 }
 
+std::vector<Catalog::Descendant> Catalog::subtree(BlockId root, std::size_t count) const {
+  std::vector<Descendant> found;
+  std::vector<Descendant> level{{root, 0}}, below;
+  while (!level.empty() && found.size() < count) {
+    below.clear();
+    for (const Descendant& one : level) {
+      if (found.size() == count) break;
+      if (const auto residency = find(one.id); residency && residency->present()) {
+        found.push_back(one);
+      }
+      for (const BlockId child : children(one.id)) below.push_back({child, one.depth + 1});
+    }
+    level.swap(below);
+  }
+  return found;
+}
+
 std::optional<BlockId> Catalog::parent(BlockId id) const {
   Impl::Shard& shard = impl_->shard_of(id);
   MutexLock lock(shard.mutex);

@@ -158,6 +158,13 @@ class Catalog {
   // --- links ------------------------------------------------------------------------------
   std::vector<BlockId> children(BlockId id) const;
   std::optional<BlockId> parent(BlockId id) const;
+  struct Descendant {
+    BlockId id;
+    std::uint32_t depth = 0;  // below the root of the sub-tree
+  };
+  /// The block and all below it that is present, parents before their children; at most `count`.
+  /// What comes and goes meanwhile may be missed.
+  std::vector<Descendant> subtree(BlockId root, std::size_t count) const;
 
   // --- eviction ---------------------------------------------------------------------------
   /// The next victims of `tier` in the policy's order, leaves first: never leased, never

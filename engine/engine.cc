@@ -36,55 +36,6 @@ std::string_view tier_kind_name(TierKind tier) {
   CAIRN_UNREACHABLE();
 }
 
-// --- the calls that wait ---------------------------------------------------------------------
-
-absl::StatusOr<Lease> Engine::acquire_sync(NamespaceId ns, std::span<const KeyRef> keys,
-                                           const AcquireOptions& options) {
-  detail::Completion arrived;
-  std::optional<absl::StatusOr<Lease>> result;
-  acquire(ns, keys, options, [&](absl::StatusOr<Lease> lease) {
-    result = std::move(lease);
-    arrived.notify();
-  });
-  arrived.wait([this] { return pump(); });
-  return *std::move(result);
-}
-
-absl::Status Engine::load_sync(NamespaceId ns, std::span<LoadTarget> targets,
-                               const AcquireOptions& options) {
-  detail::Completion arrived;
-  absl::Status result;
-  load(ns, targets, options, [&](absl::Status status) {
-    result = std::move(status);
-    arrived.notify();
-  });
-  arrived.wait([this] { return pump(); });
-  return result;
-}
-
-std::vector<PutResult> Engine::put_sync(NamespaceId ns, std::span<const PutBlock> blocks,
-                                        const PutOptions& options) {
-  detail::Completion arrived;
-  std::vector<PutResult> results;
-  put(ns, blocks, options, [&](std::vector<PutResult> outcome) {
-    results = std::move(outcome);
-    arrived.notify();
-  });
-  arrived.wait([this] { return pump(); });
-  return results;
-}
-
-absl::StatusOr<std::vector<bool>> Engine::erase_sync(NamespaceId ns, std::span<const KeyRef> keys) {
-  detail::Completion arrived;
-  absl::StatusOr<std::vector<bool>> result = std::vector<bool>{};
-  erase(ns, keys, [&](absl::StatusOr<std::vector<bool>> outcome) {
-    result = std::move(outcome);
-    arrived.notify();
-  });
-  arrived.wait([this] { return pump(); });
-  return result;
-}
-
 namespace detail {
 namespace {
 
@@ -146,9 +97,25 @@ class EngineImpl final : public Engine {
   Match match(NamespaceId ns, std::span<const KeyRef> keys) const override {
     return reads_.match(ns, keys);
   }
-  std::size_t match_length(NamespaceId ns, std::span<const KeyRef> keys) const override {
-    return reads_.match_length(ns, keys);
+  std::size_t match_length(NamespaceId ns, std::span<const KeyRef> keys,
+                           Search search) const override {
+    return reads_.match_length(ns, keys, search);
   }
+  void match_lengths(NamespaceId ns, std::span<const std::span<const KeyRef>> requests,
+                     std::span<std::size_t> lengths) const override {
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      lengths[i] = reads_.match_length(ns, requests[i], Search::forward);
+    }
+  }
+  bool is_freeable(NamespaceId ns, const KeyRef& key) const override {
+    if (core_.namespaces.find(ns) == nullptr || !is_valid_key(key.key)) return false;
+    const BlockId id = core_.id_of(ns, key);
+    const std::optional<Residency> listed = core_.catalog.find(id);
+    return listed && !core_.is_expired(*listed) && !listed->leased && !listed->pinned &&
+           core_.catalog.is_named(id, {ns, key.key, key.part});
+  }
+  absl::StatusOr<std::vector<SubtreeBlock>> subtree(NamespaceId ns, const KeyRef& root,
+                                                    std::size_t blocks_max) const override;
   void acquire(NamespaceId ns, std::span<const KeyRef> keys, const AcquireOptions& options,
                std::function<void(absl::StatusOr<Lease>)> done) override {
     reads_.acquire(ns, keys, options, std::move(done));
@@ -189,11 +156,13 @@ class EngineImpl final : public Engine {
     return mover_.evict_unused(tier, target_bytes);
   }
 
-  absl::Status pin(NamespaceId ns, std::span<const KeyRef> keys, Durability durability) override {
-    return pins_.pin(ns, keys, durability);
+  absl::Status pin(NamespaceId ns, std::span<const KeyRef> keys,
+                   const PinOptions& options) override {
+    return pins_.pin(ns, keys, options);
   }
-  absl::Status unpin(NamespaceId ns, std::span<const KeyRef> keys) override {
-    return pins_.unpin(ns, keys);
+  absl::Status unpin(NamespaceId ns, std::span<const KeyRef> keys,
+                     std::string_view owner) override {
+    return pins_.unpin(ns, keys, owner);
   }
 
   EngineStats stats() const override;
@@ -236,6 +205,30 @@ class EngineImpl final : public Engine {
   Completion closed_;
   absl::Status close_status_;  // written before closed_ is notified
 };
+
+absl::StatusOr<std::vector<SubtreeBlock>> EngineImpl::subtree(NamespaceId ns, const KeyRef& root,
+                                                              std::size_t blocks_max) const {
+  if (core_.namespaces.find(ns) == nullptr || !is_valid_key(root.key)) {
+    return make_error(ErrorCode::invalid_argument, "there is no such namespace, or no such key");
+  }
+  if (!recovery_.is_complete()) {
+    return make_error(ErrorCode::busy, "the catalog is still being loaded");
+  }
+  std::vector<SubtreeBlock> blocks;
+  for (const Catalog::Descendant& one : core_.catalog.subtree(core_.id_of(ns, root), blocks_max)) {
+    const std::optional<Residency> listed = core_.catalog.find(one.id);
+    std::optional<OwnedName> name = core_.catalog.name_of(one.id);
+    if (!listed || !name || name->namespace_id != ns || core_.is_expired(*listed)) continue;
+    blocks.push_back({.key = std::move(name->key),
+                      .part = name->part,
+                      .depth = one.depth,
+                      .plain_bytes = listed->facts.plain_bytes,
+                      .tier = listed->tier(),
+                      .pinned = listed->pinned,
+                      .leased = listed->leased});
+  }
+  return blocks;
+}
 
 absl::Status EngineImpl::sync_cold() {
   if (core_.cold == nullptr || core_.read_only) return absl::OkStatus();
@@ -295,6 +288,7 @@ EngineStats EngineImpl::stats() const {
   }
   stats.leases_open = core_.leases.open_leases();
   stats.blocks_pinned = pins_.pinned_blocks();
+  stats.pins = pins_.by_owner();
   stats.catalog_blocks = core_.catalog.blocks();
   stats.catalog_bytes = core_.catalog.memory_bytes() + core_.catalog.name_bytes() +
                         expirer_.bytes();

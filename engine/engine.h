@@ -54,6 +54,13 @@ struct KeyRef {
   Part part = 0;
 };
 
+/// How the end of a run is looked for.
+enum class Search : std::uint8_t {
+  forward,  // from its beginning
+  bisect,   // in halves: for runs that are closed under parents, as chains are whose blocks are
+            // only ever evicted; one with a hole may be answered with any of its runs' ends
+};
+
 /// How parents of a batch are known.
 enum class Links : std::uint8_t {
   inferred = 0,  // each block's parent is the block before it in the batch
@@ -120,6 +127,20 @@ class Lease {
   std::shared_ptr<LeaseState> state_;
 };
 
+struct SubtreeBlock {
+  std::string key;
+  Part part = 0;
+  std::uint32_t depth = 0;  // below the root that was asked for
+  std::uint32_t plain_bytes = 0;
+  TierKind tier = TierKind::none;
+  bool pinned = false, leased = false;
+};
+
+struct PinOptions {
+  Durability durability = Durability::memory;  // more: it also survives a restart, without owner
+  std::string owner;                           // who may unpin it
+};
+
 struct LoadTarget {
   KeyRef key;
   MutableByteSpan buffer;  // as large as the block, or larger
@@ -178,11 +199,21 @@ class Engine {
   virtual absl::Status set_limits(NamespaceId ns, const NamespaceLimits& limits) = 0;
 
   // --- lookup ---------------------------------------------------------------------------
-  /// No side effects, no waiting. With many requests, one call each. A lower bound until the
-  /// catalog is loaded (is_recovered); acquire and load look into the index meanwhile.
+  /// No side effects, no waiting. A lower bound until the catalog is loaded (is_recovered);
+  /// acquire and load look into the index meanwhile.
   virtual Match match(NamespaceId ns, std::span<const KeyRef> keys) const = 0;
   /// Only the length of the run: what a scheduler asks. No allocation.
-  virtual std::size_t match_length(NamespaceId ns, std::span<const KeyRef> keys) const = 0;
+  virtual std::size_t match_length(NamespaceId ns, std::span<const KeyRef> keys,
+                                   Search search = Search::forward) const = 0;
+  /// The same for many requests in one call; `lengths` has one element for each.
+  virtual void match_lengths(NamespaceId ns, std::span<const std::span<const KeyRef>> requests,
+                             std::span<std::size_t> lengths) const = 0;
+  /// Whether the block is there and nothing but the policy keeps it: no lease and no pin.
+  virtual bool is_freeable(NamespaceId ns, const KeyRef& key) const = 0;
+  /// A block and what is below it by the links that are known, parents before their children; at
+  /// most `blocks_max`. `busy` until the catalog is loaded. Costs about a microsecond a block.
+  virtual absl::StatusOr<std::vector<SubtreeBlock>> subtree(NamespaceId ns, const KeyRef& root,
+                                                            std::size_t blocks_max) const = 0;
 
   // --- reading --------------------------------------------------------------------------
   /// All-or-nothing admission: `busy` when the run does not fit into what may be leased.
@@ -219,6 +250,8 @@ class Engine {
   virtual void erase(NamespaceId ns, std::span<const KeyRef> keys,
                      std::function<void(absl::StatusOr<std::vector<bool>>)> done) = 0;
   absl::StatusOr<std::vector<bool>> erase_sync(NamespaceId ns, std::span<const KeyRef> keys);
+  /// A block and all below it, also what is put there meanwhile. Returns how many were erased.
+  absl::StatusOr<std::uint64_t> erase_subtree(NamespaceId ns, const KeyRef& root);
   /// Every block of the namespace, for good. Blocks: disk.
   virtual absl::Status clear(NamespaceId ns) = 0;
   /// Gives up blocks nobody needs any more (a sliding window has passed them): first to go.
@@ -228,9 +261,15 @@ class Engine {
   virtual absl::StatusOr<std::uint64_t> evict_unused(TierKind tier, std::uint64_t target_bytes) = 0;
 
   // --- promises against eviction --------------------------------------------------------
-  /// Exempt until unpinned; `durable` also survives a restart. `no_space` beyond half of a tier.
-  virtual absl::Status pin(NamespaceId ns, std::span<const KeyRef> keys, Durability durability) = 0;
-  virtual absl::Status unpin(NamespaceId ns, std::span<const KeyRef> keys) = 0;
+  /// Exempt until everyone who has pinned has unpinned. `no_space` beyond half of a tier.
+  virtual absl::Status pin(NamespaceId ns, std::span<const KeyRef> keys,
+                           const PinOptions& options) = 0;
+  /// Ends the pins of one owner; those of former processes, too, when nobody else has any.
+  virtual absl::Status unpin(NamespaceId ns, std::span<const KeyRef> keys,
+                             std::string_view owner = {}) = 0;
+  /// A block and what is below it now. All or none are pinned.
+  absl::Status pin_subtree(NamespaceId ns, const KeyRef& root, const PinOptions& options);
+  absl::Status unpin_subtree(NamespaceId ns, const KeyRef& root, std::string_view owner = {});
 
   // --- life -----------------------------------------------------------------------------
   virtual EngineStats stats() const = 0;

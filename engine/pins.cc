@@ -10,16 +10,17 @@
 
 namespace cairn::detail {
 
-absl::Status Pins::pin(NamespaceId ns, std::span<const KeyRef> keys, Durability durability) {
-  if (durability != Durability::memory && core_.read_only) {
+absl::Status Pins::pin(NamespaceId ns, std::span<const KeyRef> keys, const PinOptions& options) {
+  if (options.durability != Durability::memory && core_.read_only) {
     return make_error(ErrorCode::read_only, "the store was opened for reading");
   }
   return with_gates(ns, keys,
-                    [&](std::vector<Target>& targets) { return pin_gated(targets, durability); });
+                    [&](std::vector<Target>& targets) { return pin_gated(targets, options); });
 }
 
-absl::Status Pins::unpin(NamespaceId ns, std::span<const KeyRef> keys) {
-  return with_gates(ns, keys, [&](std::vector<Target>& targets) { return unpin_gated(targets); });
+absl::Status Pins::unpin(NamespaceId ns, std::span<const KeyRef> keys, std::string_view owner) {
+  return with_gates(ns, keys,
+                    [&](std::vector<Target>& targets) { return unpin_gated(targets, owner); });
 }
 
 absl::Status Pins::with_gates(NamespaceId ns, std::span<const KeyRef> keys,
@@ -70,14 +71,15 @@ absl::Status Pins::with_gates(NamespaceId ns, std::span<const KeyRef> keys,
   return status;
 }
 
-absl::Status Pins::pin_gated(std::vector<Target>& targets, Durability durability) {
+absl::Status Pins::pin_gated(std::vector<Target>& targets, const PinOptions& options) {
+  const bool durable = options.durability != Durability::memory;
   for (Target& target : targets) {
     const std::optional<Residency> listed = core_.catalog.find(target.id);
     if (!listed || core_.is_expired(*listed) || !core_.catalog.is_named(target.id, target.name)) {
       return make_error(ErrorCode::not_found, "a block to be pinned is not there");
     }
     target.residency = *listed;
-    if (durability != Durability::memory && listed->cold.is_null()) {
+    if (durable && listed->cold.is_null()) {
       return make_error(ErrorCode::invalid_argument,
                         "a pin cannot outlive its block: put it `written` or `durable` first");
     }
@@ -87,9 +89,9 @@ absl::Status Pins::pin_gated(std::vector<Target>& targets, Durability durability
     MutexLock lock(mutex_);
     drop_gone();
     std::uint64_t held = 0;
-    for (const auto& [id, bytes] : bytes_) held += bytes;
+    for (const auto& [id, pin] : pins_) held += pin.bytes;
     for (const Target& target : targets) {
-      if (bytes_.contains(target.id)) continue;
+      if (pins_.contains(target.id)) continue;
       held += target.residency.facts.plain_bytes;
       fresh.push_back(target.id);
     }
@@ -98,29 +100,51 @@ absl::Status Pins::pin_gated(std::vector<Target>& targets, Durability durability
                         concat("pins may hold ", limit_bytes(), " bytes in all"));
     }
     for (const Target& target : targets) {
-      bytes_.try_emplace(target.id, target.residency.facts.plain_bytes);
+      Pin& pin = pins_[target.id];
+      pin.bytes = target.residency.facts.plain_bytes;
+      const auto mine = std::find_if(pin.marks.begin(), pin.marks.end(), [&](const Mark& mark) {
+        return mark.owner == options.owner;
+      });
+      if (mine == pin.marks.end()) {
+        pin.marks.push_back({options.owner, durable});
+      } else {
+        mine->durable |= durable;
+      }
     }
   }
   for (const BlockId id : fresh) core_.catalog.pin(id, 1);
-  if (durability == Durability::memory) return absl::OkStatus();
+  if (!durable) return absl::OkStatus();
   CAIRN_RETURN_IF_ERROR(annotate(targets, true));
   for (const Target& target : targets) core_.catalog.set_durable_pin(target.id, true);
   return absl::OkStatus();
 }
 
-absl::Status Pins::unpin_gated(std::vector<Target>& targets) {
+Pins::Left Pins::take_mark(BlockId id, std::string_view owner, bool& was_counted) {
+  MutexLock lock(mutex_);
+  const auto pin = pins_.find(id);
+  was_counted = pin != pins_.end();
+  if (!was_counted) return Left::nothing;
+  std::vector<Mark>& marks = pin->second.marks;
+  std::erase_if(marks, [&](const Mark& mark) { return mark.owner == owner; });
+  if (marks.empty()) {
+    pins_.erase(pin);
+    return Left::nothing;
+  }
+  const bool durable =
+      std::any_of(marks.begin(), marks.end(), [](const Mark& mark) { return mark.durable; });
+  return durable ? Left::durable : Left::pinned;
+}
+
+absl::Status Pins::unpin_gated(std::vector<Target>& targets, std::string_view owner) {
   std::vector<Target> durable;
   for (Target& target : targets) {
     bool counted = false;
-    {
-      MutexLock lock(mutex_);
-      counted = bytes_.erase(target.id) > 0;
-    }
+    const Left left = take_mark(target.id, owner, counted);
     const std::optional<Residency> listed = core_.catalog.find(target.id);
     if (!listed) continue;
     target.residency = *listed;
-    if (counted) core_.catalog.pin(target.id, -1);
-    if (listed->facts.pinned) durable.push_back(target);
+    if (counted && left == Left::nothing) core_.catalog.pin(target.id, -1);
+    if (listed->facts.pinned && left != Left::durable) durable.push_back(target);
   }
   if (durable.empty()) return absl::OkStatus();
   if (core_.read_only) return make_error(ErrorCode::read_only, "the store was opened for reading");
@@ -150,10 +174,26 @@ std::uint64_t Pins::limit_bytes() const {
 
 /// Pins end with their block, however it went.
 void Pins::drop_gone() {
-  absl::erase_if(bytes_, [&](const auto& pin) {
+  absl::erase_if(pins_, [&](const auto& pin) {
     const std::optional<Residency> listed = core_.catalog.find(pin.first);
     return !listed || !listed->pinned;
   });
+}
+
+std::vector<PinStats> Pins::by_owner() const {
+  MutexLock lock(mutex_);
+  std::vector<PinStats> owners;
+  for (const auto& [id, pin] : pins_) {
+    for (const Mark& mark : pin.marks) {
+      auto known = std::find_if(owners.begin(), owners.end(), [&](const PinStats& stats) {
+        return stats.owner == mark.owner;
+      });
+      if (known == owners.end()) known = owners.insert(owners.end(), {.owner = mark.owner});
+      ++known->blocks;
+      known->bytes += pin.bytes;
+    }
+  }
+  return owners;
 }
 
 std::uint64_t Pins::pinned_blocks() const {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // pins.h — blocks that are exempt from eviction until they are unpinned.
 //
-// A pin is a mark, not a count: pinning twice is pinning once. A durable pin is also noted in
-// cold and comes back with the block after a restart. Pins hold at most half of hot, because a
-// pinned block that has been read stays there, and half of cold.
+// A pin is the mark of an owner, not a count: pinning twice is pinning once, and the block is
+// exempt as long as anyone's mark is there. A durable pin is also noted in cold and comes back with
+// the block after a restart, as nobody's. Pins hold at most half of hot, because a pinned block
+// that has been read stays there, and half of cold.
 //
 // Threading:  thread-safe.
 // Blocking:   disk, where a durable pin is noted or taken back.
@@ -22,9 +23,10 @@ class Pins {
  public:
   Pins(EngineCore& core, Recovery& recovery) : core_(core), recovery_(recovery) {}
 
-  absl::Status pin(NamespaceId ns, std::span<const KeyRef> keys, Durability durability);
-  absl::Status unpin(NamespaceId ns, std::span<const KeyRef> keys);
+  absl::Status pin(NamespaceId ns, std::span<const KeyRef> keys, const PinOptions& options);
+  absl::Status unpin(NamespaceId ns, std::span<const KeyRef> keys, std::string_view owner);
   std::uint64_t pinned_blocks() const;
+  std::vector<PinStats> by_owner() const;
 
  private:
   struct Target {
@@ -34,8 +36,19 @@ class Pins {
   };
   absl::Status with_gates(NamespaceId ns, std::span<const KeyRef> keys,
                           const std::function<absl::Status(std::vector<Target>&)>& change);
-  absl::Status pin_gated(std::vector<Target>& targets, Durability durability);
-  absl::Status unpin_gated(std::vector<Target>& targets);
+  struct Mark {
+    std::string owner;
+    bool durable = false;
+  };
+  struct Pin {
+    std::uint64_t bytes = 0;
+    std::vector<Mark> marks;
+  };
+  absl::Status pin_gated(std::vector<Target>& targets, const PinOptions& options);
+  absl::Status unpin_gated(std::vector<Target>& targets, std::string_view owner);
+  /// What is left when one owner's mark is taken off.
+  enum class Left : std::uint8_t { durable, pinned, nothing };
+  Left take_mark(BlockId id, std::string_view owner, bool& was_counted);
   absl::Status annotate(const std::vector<Target>& targets, bool pinned);
   std::uint64_t limit_bytes() const;
   void drop_gone() CAIRN_REQUIRES(mutex_);
@@ -43,7 +56,7 @@ class Pins {
   EngineCore& core_;
   Recovery& recovery_;
   mutable Mutex mutex_{LockRank::engine_operations};
-  absl::flat_hash_map<BlockId, std::uint64_t> bytes_ CAIRN_GUARDED_BY(mutex_);  // counted pins
+  absl::flat_hash_map<BlockId, Pin> pins_ CAIRN_GUARDED_BY(mutex_);
 };
 
 }  // namespace cairn::detail

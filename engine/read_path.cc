@@ -35,10 +35,26 @@ Match ReadPath::match(NamespaceId id, std::span<const KeyRef> keys) const {
   return match;
 }
 
-std::size_t ReadPath::match_length(NamespaceId id, std::span<const KeyRef> keys) const {
+std::size_t ReadPath::match_length(NamespaceId id, std::span<const KeyRef> keys,
+                                   Search search) const {
   core_.meters.counters.add(Counter::matches);
   const NamespaceState* const ns = core_.namespaces.find(id);
-  return ns == nullptr ? 0 : present_run(*ns, keys, nullptr);
+  if (ns == nullptr) return 0;
+  return search == Search::bisect ? bisect_run(*ns, keys) : present_run(*ns, keys, nullptr);
+}
+
+/// The invariant: what is there below `low`, is; what is at or behind `high`, is not.
+std::size_t ReadPath::bisect_run(const NamespaceState& ns, std::span<const KeyRef> keys) const {
+  std::size_t low = 0, high = keys.size();
+  while (low < high) {
+    const std::size_t middle = low + (high - low) / 2;
+    if (present_run(ns, keys.subspan(middle, 1), nullptr) == 1) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
 }
 
 std::size_t ReadPath::present_run(const NamespaceState& ns, std::span<const KeyRef> keys,

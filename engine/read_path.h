@@ -31,7 +31,7 @@ class ReadPath {
   ReadPath(EngineCore& core, Recovery& recovery, Fetcher& fetcher, Mover& mover, Expirer& expirer);
 
   Match match(NamespaceId ns, std::span<const KeyRef> keys) const;
-  std::size_t match_length(NamespaceId ns, std::span<const KeyRef> keys) const;
+  std::size_t match_length(NamespaceId ns, std::span<const KeyRef> keys, Search search) const;
   void acquire(NamespaceId ns, std::span<const KeyRef> keys, const AcquireOptions& options,
                std::function<void(absl::StatusOr<Lease>)> done);
 
@@ -53,6 +53,7 @@ class ReadPath {
     AcquireOptions options;
     TimePoint began;
   };
+  std::size_t bisect_run(const NamespaceState& ns, std::span<const KeyRef> keys) const;
   std::size_t present_run(const NamespaceState& ns, std::span<const KeyRef> keys,
                           std::vector<MatchedBlock>* blocks) const;
   bool verify(const NamespaceState& ns, const KeyRef& key, BlockId id, const Residency& leased);

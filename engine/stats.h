@@ -38,6 +38,12 @@ struct NamespaceStats {
   std::uint64_t lookups = 0, hits = 0;  // blocks
 };
 
+/// Blocks that two owners have pinned count for both.
+struct PinStats {
+  std::string owner;
+  std::uint64_t blocks = 0, bytes = 0;
+};
+
 struct EngineStats {
   TierStats hot, cold;
   std::vector<NamespaceStats> namespaces;
@@ -50,6 +56,7 @@ struct EngineStats {
   // refusals, by reason
   std::uint64_t busy = 0, refused = 0, no_space = 0, deadline_missed = 0;
   std::uint64_t leases_open = 0, leases_overstayed = 0, blocks_pinned = 0;
+  std::vector<PinStats> pins;  // of this process; durable ones of former ones have no owner
   // catalog
   std::uint64_t catalog_blocks = 0, catalog_bytes = 0, orphans = 0;
   // recovery

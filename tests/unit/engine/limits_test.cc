@@ -116,7 +116,7 @@ TEST_F(LimitsTest, AnOverwriteNeedsNoRoomForTwo) {
 TEST_F(LimitsTest, PinnedBlocksAreNotGivenUpForThem) {
   ASSERT_TRUE(put(limited, 0).status.ok());
   const KeyRef pinned{"k0"};
-  ASSERT_TRUE(world.engine().pin(limited, {&pinned, 1}, Durability::durable).ok());
+  ASSERT_TRUE(world.engine().pin(limited, {&pinned, 1}, {.durability = Durability::durable}).ok());
   ASSERT_TRUE(world.engine().set_limits(limited, {.cold_bytes = 1000}).ok());
   EXPECT_TRUE(has_code(put(limited, 1).status, ErrorCode::no_space));
   EXPECT_EQ(world.match(limited, {"k0"}), 1U);

@@ -10,7 +10,7 @@ namespace {
 absl::Status pin(EngineWorld& world, NamespaceId ns, std::string_view key,
                  Durability durability = Durability::memory) {
   const KeyRef ref{key};
-  return world.engine().pin(ns, {&ref, 1}, durability);
+  return world.engine().pin(ns, {&ref, 1}, {.durability = durability, .owner = {}});
 }
 absl::Status unpin(EngineWorld& world, NamespaceId ns, std::string_view key) {
   const KeyRef ref{key};
@@ -71,6 +71,43 @@ TEST(Pin, IsAMarkNotACount) {
   EXPECT_TRUE(unpin(world, ns, "k").ok());
 }
 
+TEST(Pin, HoldsUntilEveryOwnerHasUnpinned) {
+  EngineWorld world(tight());
+  const NamespaceId ns = world.open_namespace("n");
+  world.put(ns, "k", 900);
+  const KeyRef key{"k"};
+  Engine& engine = world.engine();
+  ASSERT_TRUE(engine.pin(ns, {&key, 1}, {.owner = "a"}).ok());
+  ASSERT_TRUE(
+      engine.pin(ns, {&key, 1}, {.durability = Durability::durable, .owner = "b"}).ok());
+  EXPECT_EQ(engine.stats().pins.size(), 2U);
+  EXPECT_EQ(engine.stats().pins.at(0).bytes, 900U);
+  ASSERT_TRUE(engine.unpin(ns, {&key, 1}, "stranger").ok());
+  ASSERT_TRUE(engine.unpin(ns, {&key, 1}, "a").ok());
+  EXPECT_EQ(engine.stats().blocks_pinned, 1U);
+  world.kill();
+  EXPECT_EQ(world.engine().stats().blocks_pinned, 1U) << "b's pin is durable";
+  ASSERT_TRUE(world.engine().unpin(ns, {&key, 1}).ok());
+  EXPECT_EQ(world.engine().stats().blocks_pinned, 0U);
+  world.kill();
+  EXPECT_EQ(world.engine().stats().blocks_pinned, 0U);
+}
+
+TEST(Pin, ADurableMarkGoesWithItsOwner) {
+  EngineWorld world(tight());
+  const NamespaceId ns = world.open_namespace("n");
+  world.put(ns, "k", 900);
+  const KeyRef key{"k"};
+  ASSERT_TRUE(world.engine().pin(ns, {&key, 1}, {.owner = "a"}).ok());
+  ASSERT_TRUE(world.engine()
+                  .pin(ns, {&key, 1}, {.durability = Durability::durable, .owner = "b"})
+                  .ok());
+  ASSERT_TRUE(world.engine().unpin(ns, {&key, 1}, "b").ok());
+  EXPECT_EQ(world.engine().stats().blocks_pinned, 1U) << "a's pin is still there";
+  world.kill();
+  EXPECT_EQ(world.engine().stats().blocks_pinned, 0U) << "but not durable";
+}
+
 TEST(Pin, HoldsAtMostHalfOfATier) {
   EngineWorld world(tight());
   const NamespaceId ns = world.open_namespace("n");
@@ -90,7 +127,7 @@ TEST(Pin, OfWhatIsNotThereIsAnErrorAndPinsNothing) {
   const NamespaceId ns = world.open_namespace("n");
   world.put(ns, "k", 100);
   const std::vector<KeyRef> keys = {{"k"}, {"absent"}};
-  EXPECT_TRUE(has_code(world.engine().pin(ns, keys, Durability::memory), ErrorCode::not_found));
+  EXPECT_TRUE(has_code(world.engine().pin(ns, keys, {}), ErrorCode::not_found));
   EXPECT_EQ(world.engine().stats().blocks_pinned, 0U);
   world.put(ns, "m", 100, 0, Durability::memory);
   EXPECT_TRUE(has_code(pin(world, ns, "m", Durability::durable), ErrorCode::invalid_argument));
