@@ -10,6 +10,7 @@
 #include "engine/base/mutex.h"
 #include "engine/base/status.h"
 #include "engine/engine_factory.h"
+#include "tiers/memory_plan.h"
 
 namespace cairn {
 namespace {
@@ -119,7 +120,17 @@ class StandardStore final : public Store {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Store>> open_store(const StoreOptions& options) {
+absl::StatusOr<std::unique_ptr<Store>> open_store(const StoreOptions& asked) {
+  StoreOptions options = asked;
+  if (options.memory_bytes != 0) {
+    CAIRN_ASSIGN_OR_RETURN(const tiers::MemoryPlan plan,
+                           tiers::plan_memory(options.memory_bytes, options.engine));
+    options.engine.hot_bytes = plan.hot_bytes;
+    options.engine.metadata_bytes = plan.metadata_bytes;
+    options.engine.put_bytes_in_flight_max = plan.puts_bytes;
+    options.engine.load_bytes_in_flight_max = plan.loads_bytes;
+    options.cold.buffer_bytes = plan.buffers_bytes;
+  }
   CAIRN_RETURN_IF_ERROR(validate(options.engine));  // before anything is created
   if (options.directory.empty()) {
     return make_error(ErrorCode::invalid_argument, "a store needs a directory");

@@ -23,6 +23,10 @@ struct StoreOptions {
   tiers::StoreMode mode = tiers::StoreMode::create_or_open;
   EngineOptions engine;
   tiers::ColdOptions cold;  // directory and mode are taken from above
+  /// One limit for hot, catalog, keys, the index's caches and memtables, buffers and what is in
+  /// flight. Given, it is shared out (memory_plan.h): engine.hot_bytes is not looked at, and the
+  /// other limits only where they are smaller. 0: each part has the limit that its options name.
+  std::uint64_t memory_bytes = 0;
   tiers::DeviceOptions device;
   /// Faults and yardsticks of the tests; null: the real thing.
   std::function<std::unique_ptr<tiers::Device>(std::unique_ptr<tiers::Device>)> wrap_device;

@@ -21,7 +21,7 @@
 namespace cairn::tiers {
 namespace {
 
-constexpr std::uint64_t kPooledBytesMax = 32 * kMiB;
+constexpr std::uint64_t kCleanerBytes = 8 * kMiB;  // one batch read, one written
 
 /// The largest payload whose record and footer fit into an empty segment, whatever its key.
 std::uint64_t block_bytes_max_of(std::uint64_t segment_bytes) {
@@ -179,7 +179,7 @@ ColdTier::ColdTier(const ColdOptions& options, const ColdRuntime& runtime, Opene
       pump_(runtime.pump),
       lock_(std::move(opened.lock)),
       budget_(options.write_budget_bytes_per_day, *options.clock),
-      pool_(kPooledBytesMax),
+      pool_(options.buffer_bytes - std::min(options.buffer_bytes / 2, kCleanerBytes)),
       table_(opened.superblock.segment_bytes, opened.plan.segments, space_),
       queue_(core_.device, core_.io_loop, core_.alive),
       sync_(core_, table_, queue_),

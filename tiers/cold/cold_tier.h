@@ -51,6 +51,8 @@ struct ColdOptions {
   /// Small puts wait this long or for this many bytes of company.
   Duration gather_time = Duration::millis(2);
   std::uint64_t gather_bytes = kMiB;
+  /// Page-aligned memory for transfers: what is kept for the next ones, and the cleaner's.
+  std::uint64_t buffer_bytes = 40 * kMiB;
   /// Consecutive failures after which the tier is switched off, and a segment quarantined.
   std::uint32_t write_errors_max = 8;
   std::uint32_t segment_corruptions_max = 8;
