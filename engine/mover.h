@@ -76,6 +76,8 @@ class Mover {
   void lost_cold(BlockId id, Location cold);
   /// The same for a copy in hot; what cold has stays listed.
   void discard_hot(BlockId id, std::uint64_t sequence, Location hot);
+  /// The durable tier has removed by itself what was there. Tier threads.
+  void lost_cold(BlockId id, Location location);
 
  private:
   struct Demotion;

@@ -153,6 +153,14 @@ struct Note {
 /// `from` and returns true; false means the block is gone and `to` is garbage at once.
 using Relocated = std::function<bool(BlockId id, Location from, Location to)>;
 
+/// A block that the tier removed by itself, because what lies at `location` fails its checks.
+/// Nobody asked, so nobody else will take it out of the catalog, and a catalog that goes on
+/// listing it answers puts with `already_present` and gives up hot copies for nothing. Runs after
+/// the names are gone and before the location can name anything else. Whoever lists `location`
+/// stops listing it; any other location of the block is a newer version's and stays. A scan that
+/// began earlier may still show what was removed, as it may show what relocated() moved.
+using Removed = std::function<void(BlockId id, Location location)>;
+
 struct DurableHealth {
   bool degraded = false;  // writes are off; reads may go on
   std::string reason;     // what to tell the operator
@@ -173,6 +181,8 @@ class DurableTier : public Tier {
  public:
   /// Called before anything else moves. The callback is called from tier threads.
   virtual void set_relocated(Relocated relocated) = 0;
+  /// Likewise. Blocks that remove() was asked for are not told here.
+  virtual void set_removed(Removed removed) = 0;
 
   /// What the store is. Immutable after open.
   virtual std::uint64_t block_id_secret() const = 0;

@@ -234,6 +234,11 @@ void MemoryTier::set_relocated(Relocated relocated) {
   relocated_ = std::move(relocated);
 }
 
+void MemoryTier::set_removed(Removed removed) {
+  MutexLock lock(mutex_);
+  removed_ = std::move(removed);
+}
+
 std::uint64_t MemoryTier::next_sequence() {
   MutexLock lock(mutex_);
   return medium_->sequence_++;

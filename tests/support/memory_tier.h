@@ -90,6 +90,7 @@ class MemoryTier final : public DurableTier {
   void close() override;
 
   void set_relocated(Relocated relocated) override;
+  void set_removed(Removed removed) override;
   std::uint64_t block_id_secret() const override { return 0x5eed5eed5eed5eedULL; }
   std::uint64_t next_sequence() override;
   absl::StatusOr<NamespaceInfo> open_namespace(const NamespaceDescriptor& descriptor) override;
@@ -120,6 +121,8 @@ class MemoryTier final : public DurableTier {
   bool corrupt(const BlockName& name);
   /// Moves the block and tells the relocated callback, as the cleaner does.
   bool relocate(const BlockName& name);
+  /// Removes the block and tells the removed callback, as the cleaner does with a corrupt one.
+  bool give_up(const BlockName& name);
   /// Completions wait until release().
   void hold();
   void release();
@@ -170,6 +173,7 @@ class MemoryTier final : public DurableTier {
   std::optional<std::map<std::string, MemoryMedium::Stored>> frozen_;
   std::optional<ErrorCode> scan_error_;
   Relocated relocated_;
+  Removed removed_;
 };
 
 }  // namespace cairn::test

@@ -63,6 +63,27 @@ bool MemoryTier::relocate(const BlockName& name) {
   return kept;
 }
 
+bool MemoryTier::give_up(const BlockName& name) {
+  Removed removed;
+  MemoryMedium::Stored was;
+  {
+    MutexLock lock(mutex_);
+    const auto found = medium_->entries_.find(encode_name(name));
+    if (found == medium_->entries_.end() || found->second.tombstone) return false;
+    was = found->second;
+    Removal removal{.name = name,
+                    .sequence = was.facts.sequence,
+                    .reason = RemovalReason::corrupt,
+                    .status = {}};
+    if (!remove_one(removal).ok()) return false;
+    removed = removed_;
+  }
+  if (removed) removed(was.id, was.location);
+  MutexLock lock(mutex_);
+  residents_.erase(was.location.bits);
+  return true;
+}
+
 void MemoryTier::freeze_scans() {
   MutexLock lock(mutex_);
   frozen_ = medium_->entries_;

@@ -50,6 +50,8 @@ class Cleaner {
     std::string key;
     Part part = 0;
     std::uint64_t sequence = 0;
+    BlockId id;
+    Location location;
   };
   struct Hooks {
     std::function<void(BlockId, Location from, Location to)> relocated;

@@ -184,7 +184,7 @@ std::vector<Append*> Cleaner::Job::make_appends() {
     if (move.is_corrupt) {
       move.needs_append = false;
       corrupt.push_back({move.candidate->namespace_id, move.candidate->key, move.candidate->part,
-                         move.entry.facts.sequence});
+                         move.entry.facts.sequence, move.entry.id, move.entry.location});
       continue;
     }
     if (!move.needs_append) continue;

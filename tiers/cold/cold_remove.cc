@@ -356,8 +356,18 @@ void ColdTier::drop_corrupt(std::vector<Cleaner::CorruptBlock> blocks, std::func
                                .reason = RemovalReason::corrupt,
                                .status = {}});
   }
-  remove(batch->removals, Durability::written,
-         [this, batch, done = std::move(done)] { core_.io_loop.post([batch, done] { done(); }); });
+  remove(batch->removals, Durability::written, [this, batch, done = std::move(done)] {
+    Removed gone;
+    {
+      MutexLock lock(mutex_);
+      gone = removed_;
+    }
+    // Before the cleaner goes on: it frees the segment, and the location may come again.
+    for (std::size_t i = 0; gone && i < batch->blocks.size(); ++i) {
+      if (batch->removals[i].status.ok()) gone(batch->blocks[i].id, batch->blocks[i].location);
+    }
+    core_.io_loop.post([batch, done] { done(); });
+  });
 }
 
 }  // namespace cairn::tiers

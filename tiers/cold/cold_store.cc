@@ -55,6 +55,11 @@ void ColdTier::set_relocated(Relocated relocated) {
   relocated_ = std::move(relocated);
 }
 
+void ColdTier::set_removed(Removed removed) {
+  MutexLock lock(mutex_);
+  removed_ = std::move(removed);
+}
+
 std::uint64_t ColdTier::next_sequence() {
   const std::uint64_t next = core_.next_sequence.fetch_add(1);
   const std::uint64_t ceiling = sequence_ceiling_.load();

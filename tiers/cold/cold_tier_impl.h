@@ -104,6 +104,7 @@ class ColdTier final : public DurableTier {
   void close() override;
 
   void set_relocated(Relocated relocated) override;
+  void set_removed(Removed removed) override;
   std::uint64_t block_id_secret() const override { return secret_; }
   std::uint64_t next_sequence() override;
   absl::StatusOr<NamespaceInfo> open_namespace(const NamespaceDescriptor& descriptor) override;
@@ -186,6 +187,7 @@ class ColdTier final : public DurableTier {
   CondVar changed_;
   Superblock superblock_ CAIRN_GUARDED_BY(mutex_);
   Relocated relocated_ CAIRN_GUARDED_BY(mutex_);
+  Removed removed_ CAIRN_GUARDED_BY(mutex_);
   std::uint64_t operations_ CAIRN_GUARDED_BY(mutex_) = 0;
   bool closing_ CAIRN_GUARDED_BY(mutex_) = false;
   bool closed_ CAIRN_GUARDED_BY(mutex_) = false;
