@@ -67,6 +67,19 @@ std::uint64_t ColdTier::next_sequence() {
   return next;
 }
 
+/// Where nobody can say which epochs and namespaces the next opening will find, nothing more is
+/// acknowledged under those of now: that opening might purge it.
+absl::Status ColdTier::replace(Superblock& changed) {
+  Replacement how = Replacement::untouched;
+  const absl::Status status =
+      replace_superblock(core_.device, core_.options.directory, changed, &how);
+  if (!status.ok() && how == Replacement::unknown) {
+    core_.writes.turn_off(concat("the superblock may have been replaced and may not: ",
+                                 message_of(status), "; check the disk, then open the store again"));
+  }
+  return status;
+}
+
 absl::StatusOr<NamespaceInfo> ColdTier::open_namespace(const NamespaceDescriptor& descriptor) {
   CAIRN_RETURN_IF_ERROR(validate(descriptor));
   Passage passage(metadata_);
@@ -89,7 +102,7 @@ absl::StatusOr<NamespaceInfo> ColdTier::open_namespace(const NamespaceDescriptor
       .id = NamespaceId{changed.next_namespace_id}, .epoch = 1, .descriptor = descriptor};
   ++changed.next_namespace_id;
   changed.namespaces.push_back(info);
-  CAIRN_RETURN_IF_ERROR(replace_superblock(core_.device, core_.options.directory, changed));
+  CAIRN_RETURN_IF_ERROR(replace(changed));
   {
     MutexLock lock(mutex_);
     superblock_ = std::move(changed);
@@ -118,7 +131,7 @@ absl::Status ColdTier::clear_namespace(NamespaceId id) {
     return make_error(ErrorCode::not_found, "there is no such namespace");
   ++found->epoch;
   const NamespaceInfo info = *found;
-  CAIRN_RETURN_IF_ERROR(replace_superblock(core_.device, core_.options.directory, changed));
+  CAIRN_RETURN_IF_ERROR(replace(changed));
   {
     MutexLock lock(mutex_);
     superblock_ = std::move(changed);

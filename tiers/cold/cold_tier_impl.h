@@ -147,6 +147,7 @@ class ColdTier final : public DurableTier {
   void noted(const std::shared_ptr<NoteJob>& job);
   void drop_corrupt(std::vector<Cleaner::CorruptBlock> blocks, std::function<void()> done);
   void settle(const Append& append);
+  absl::Status replace(Superblock& changed);  // inside metadata_ (cold_store.cc)
   // background (cold_background.cc)
   void schedule_sync();
   CounterDelta uncounted_media();

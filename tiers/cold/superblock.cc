@@ -310,11 +310,26 @@ absl::StatusOr<LoadedSuperblock> load_superblock(Device& device, const std::stri
 }
 
 absl::Status replace_superblock(Device& device, const std::string& directory,
-                                Superblock& superblock) {
+                                Superblock& superblock, Replacement* how) {
+  const std::uint64_t before = superblock.revision;
   ++superblock.revision;
   const std::string bytes = encode_superblock(superblock);
-  CAIRN_RETURN_IF_ERROR(replace_file(device, superblock_copy_path(directory), as_bytes(bytes)));
-  return replace_file(device, superblock_path(directory), as_bytes(bytes));
+  const std::string copy_path = superblock_copy_path(directory);
+  const absl::Status copied = replace_file(device, copy_path, as_bytes(bytes));
+  if (!copied.ok()) {
+    // Failed before the new file took its name, or after: then the next opening may see it.
+    const Copy now = read_copy(device, copy_path);
+    const bool untouched = now.content.ok() ? now.content->revision <= before : now.missing;
+    if (how != nullptr) *how = untouched ? Replacement::untouched : Replacement::unknown;
+    if (untouched) return copied;
+  }
+  const absl::Status status = replace_file(device, superblock_path(directory), as_bytes(bytes));
+  if (copied.ok() && status.ok()) return status;
+  if (!copied.ok() && !status.ok()) return status;
+  log_line(LogLevel::warning,
+           concat("the superblock's revision ", superblock.revision, " is in one copy only: ",
+                  message_of(copied.ok() ? status : copied), "; the next opening heals the other"));
+  return absl::OkStatus();
 }
 
 }  // namespace cairn::tiers

@@ -84,9 +84,17 @@ struct LoadedSuperblock {
 /// superblock at all; `corruption` where a store was and both copies are damaged or gone.
 absl::StatusOr<LoadedSuperblock> load_superblock(Device& device, const std::string& directory);
 
-/// Raises the revision and replaces both copies. On failure the store has the old content or
-/// the new one; the caller, not knowing, keeps the old and must not build on the new.
+/// How far a replacement that failed came.
+enum class Replacement : std::uint8_t {
+  untouched,  // every opening will find what was there before
+  unknown,    // the next opening may find the old or the new: nothing more may be promised
+};
+
+/// Raises the revision and replaces both copies. The first that is on the medium for good is the
+/// commit, because every opening takes the higher revision: OK then, and where the other copy
+/// could not be written a warning; the next opening heals it. On failure `how` says whether the
+/// caller may go on with the old content.
 absl::Status replace_superblock(Device& device, const std::string& directory,
-                                Superblock& superblock);
+                                Superblock& superblock, Replacement* how = nullptr);
 
 }  // namespace cairn::tiers
