@@ -158,7 +158,9 @@ using Relocated = std::function<bool(BlockId id, Location from, Location to)>;
 /// listing it answers puts with `already_present` and gives up hot copies for nothing. Runs after
 /// the names are gone and before the location can name anything else. Whoever lists `location`
 /// stops listing it; any other location of the block is a newer version's and stays. A scan that
-/// began earlier may still show what was removed, as it may show what relocated() moved.
+/// began earlier may still show what was removed, as it may show what relocated() moved. The
+/// version is buried: who has its bytes elsewhere writes them under a new sequence, or a write is
+/// acknowledged that nothing names.
 using Removed = std::function<void(BlockId id, Location location)>;
 
 struct DurableHealth {

@@ -9,6 +9,7 @@
 
 #include "engine/base/text.h"
 #include "tests/support/cold_calls.h"
+#include "tests/support/sim_store.h"
 #include "tiers/cold/layout.h"
 #include "tiers/cold/location.h"
 
@@ -29,7 +30,7 @@ TEST(RemovedSim, ABlockThatCleaningFindsCorruptIsTold) {
     told.emplace_back(id, location);
   });
   const NamespaceId ns = world.addressed_namespace();
-  const PutOutcome bad = put_block(world, ns, "bad", 100'000, Durability::durable);
+  const BlockPut bad = put_block(world, ns, "bad", 100'000, Durability::durable);
   ASSERT_TRUE(bad.status.ok());
   // Full segments, half dead: there is something to clean.
   for (int i = 0; i < 60; ++i) {
@@ -56,6 +57,42 @@ TEST(RemovedSim, ABlockThatCleaningFindsCorruptIsTold) {
   for (int i = 1; i < 60; i += 2) EXPECT_TRUE(read_block(world, ns, concat("k", i)).ok()) << i;
   EXPECT_EQ(told.size(), 1U);
   world.close();
+}
+
+TEST(RemovedSim, ADurablePutOfABlockThatColdLostIsDurable) {
+  SimStore store(small_sim_store(4));
+  ASSERT_TRUE(store.open().ok());
+  const absl::StatusOr<NamespaceId> ns = store.engine().open_namespace({.name = "n"});
+  ASSERT_TRUE(ns.ok());
+  const std::string payload = make_payload("k", 1, 100'000);
+  ASSERT_TRUE(store.put(*ns, "k", as_bytes(payload), Durability::durable).status.ok());
+  for (const std::string& path : store.disk().files()) {
+    const std::size_t at = store.disk().content(path).find(payload.substr(0, 64));
+    if (at != std::string::npos) store.disk().flip_bit(path, at + 50'000, 1);
+  }
+  // Moved out of its segment, once that is worth it.
+  for (int i = 0; i < 20; ++i) {
+    const std::string key = concat("other-", i);
+    const std::string other = make_payload(key, 1, 250'000);
+    ASSERT_TRUE(store.put(*ns, key, as_bytes(other), Durability::written).status.ok());
+  }
+  for (int i = 0; i < 16; ++i) ASSERT_TRUE(store.erase(*ns, concat("other-", i)).ok());
+  bool done = false;
+  store.cold().compact(0.0, [&](const absl::Status&) { done = true; });
+  ASSERT_TRUE(store.pump_until([&] { return done; }));
+  ASSERT_EQ(store.cold().health().corruptions, 1U);
+  // Hot still has it: the first bytes stay, and are on the medium again.
+  const PutResult again = store.put(*ns, "k", as_bytes(payload), Durability::durable);
+  ASSERT_TRUE(again.status.ok()) << again.status;
+  EXPECT_EQ(again.outcome, PutOutcome::already_present);
+  Rng rng(4);
+  store.power_cut(rng);
+  ASSERT_TRUE(store.open().ok());
+  ASSERT_TRUE(store.wait_recovered());
+  const auto bytes = store.get(*store.engine().open_namespace({.name = "n"}), "k");
+  ASSERT_TRUE(bytes.ok());
+  ASSERT_TRUE(bytes->has_value());
+  EXPECT_EQ(**bytes, payload);
 }
 
 }  // namespace

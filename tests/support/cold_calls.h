@@ -20,7 +20,7 @@
 namespace cairn::test {
 
 /// A block that a put has acknowledged, with what it takes to read it.
-struct PutOutcome {
+struct BlockPut {
   absl::Status status;
   BlockId id;
   Location location;
@@ -45,17 +45,16 @@ inline absl::Status start_put(ColdWorld& world, NamespaceId ns, std::string key,
   write.name = {ns, flight.key, 0};
   write.id = block_id(write.name, world.tier().block_id_secret());
   write.payload = as_bytes(flight.payload);
-  write.facts = {.sequence = sequence,
-                 .plain_bytes = size,
-                 .plain_sum = xxh3_64(as_bytes(flight.payload))};
+  write.facts = {
+      .sequence = sequence, .plain_bytes = size, .plain_sum = xxh3_64(as_bytes(flight.payload))};
   world.tier().write({&write, 1}, durability, [&flight] { flight.done = true; });
   return absl::OkStatus();
 }
 
-inline PutOutcome put_block(ColdWorld& world, NamespaceId ns, std::string key, std::size_t bytes,
-                            Durability durability) {
+inline BlockPut put_block(ColdWorld& world, NamespaceId ns, std::string key, std::size_t bytes,
+                          Durability durability) {
   PutFlight flight;
-  PutOutcome out;
+  BlockPut out;
   out.status = start_put(world, ns, std::move(key), bytes, durability, flight);
   if (!out.status.ok()) return out;
   world.pump_until([&] { return flight.done; });

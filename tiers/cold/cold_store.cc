@@ -74,8 +74,9 @@ absl::Status ColdTier::replace(Superblock& changed) {
   const absl::Status status =
       replace_superblock(core_.device, core_.options.directory, changed, &how);
   if (!status.ok() && how == Replacement::unknown) {
-    core_.writes.turn_off(concat("the superblock may have been replaced and may not: ",
-                                 message_of(status), "; check the disk, then open the store again"));
+    core_.writes.turn_off(
+        concat("the superblock may have been replaced and may not: ", message_of(status),
+               "; check the disk, then open the store again"));
   }
   return status;
 }
