@@ -366,6 +366,11 @@ void Cleaner::wait_for_reads(const JobPtr& job) {
     return;
   }
   job->waits_for_reads = false;
+  if (victim.live_bytes != 0) {  // counted from numbers that may have been damaged
+    end(job, make_error(ErrorCode::busy, concat("segment ", static_cast<std::uint32_t>(victim.id),
+                                                " was named again while it was emptied")));
+    return;
+  }
   free_victim(job);
 }
 

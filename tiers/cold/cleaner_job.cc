@@ -133,7 +133,8 @@ std::vector<ReadRun> Cleaner::Job::plan_reads() {
     if (runs.empty() || c.offset > end + kGapBytesMax) {
       runs.push_back({.offset = c.offset / kPage * kPage, .bytes = 0, .first = i, .count = 0});
     }
-    end = c.offset + c.record_bytes;
+    // Entries that are wrong may overlap: the run ends where the last of them does.
+    end = std::max(end, c.offset + c.record_bytes);
     ReadRun& run = runs.back();
     run.bytes = round_up(end, kPage) - run.offset;
     ++run.count;

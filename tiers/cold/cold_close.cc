@@ -152,7 +152,13 @@ absl::Status ColdTier::leave_clean_mark() {
   if (!is_known) return make_error(ErrorCode::busy, "live bytes were still being counted");
   mark.blocks = space_.blocks();
   mark.entry_bytes = space_.entry_bytes();
-  CAIRN_RETURN_IF_ERROR(core_.index->write({}, rows, delta, true));
+  absl::Status told;
+  run_and_wait(core_.index_loop, [&](std::function<void()> done) {
+    delta += index_queue_.abandon_rows();
+    told = core_.index->write({}, rows, delta, true);
+    done();
+  });
+  CAIRN_RETURN_IF_ERROR(told);
   const std::string bytes = encode_clean_mark(mark);
   return save_state_file(core_.device, core_.options.directory, core_.store, kCleanMarkName,
                          as_bytes(bytes));

@@ -82,6 +82,18 @@ absl::StatusOr<std::unique_ptr<Index>> open_index(const ColdOptions& options,
   return open_rocksdb_index(index);
 }
 
+/// The device belongs to the I/O loop.
+void on_io_loop(const ColdRuntime& runtime, const std::function<void()>& work) {
+  wait_for(
+      [&](Done done) {
+        runtime.io_loop->post([&, done = std::move(done)]() mutable {
+          work();
+          done();
+        });
+      },
+      runtime.pump);
+}
+
 /// After a dirty stop a log that is torn, or empty where it never is while a store is open, may
 /// have ended early by more than a power cut takes: what the segments know since then goes first,
 /// or erased blocks would come back.
@@ -93,16 +105,9 @@ absl::Status catch_up(const ColdOptions& options, const ColdRuntime& runtime, Op
     opened.index = std::make_unique<OverlayIndex>(std::move(opened.index));
   }
   absl::StatusOr<RebuildReport> report = RebuildReport{};
-  // The device belongs to the I/O loop.
-  wait_for(
-      [&](Done done) {
-        runtime.io_loop->post([&, done = std::move(done)]() mutable {
-          report =
-              roll_forward(*runtime.device, *opened.index, options.directory, opened.superblock);
-          done();
-        });
-      },
-      runtime.pump);
+  on_io_loop(runtime, [&] {
+    report = roll_forward(*runtime.device, *opened.index, options.directory, opened.superblock);
+  });
   return report.status();
 }
 
@@ -163,6 +168,11 @@ absl::StatusOr<OpenedStore> open_store_files(const ColdOptions& options,
   const auto mark = load_state_file(device, options.directory, superblock.store, kCleanMarkName);
   if (!mark.ok() && !is_new) CAIRN_RETURN_IF_ERROR(catch_up(options, runtime, opened));
   CAIRN_ASSIGN_OR_RETURN(opened.rows, opened.index->segments());
+  if (!mark.ok() && !is_new) {
+    on_io_loop(runtime, [&] {
+      adopt_unnamed(device, options.directory, opened.superblock, opened.files, opened.rows);
+    });
+  }
   if (mark.ok()) opened.clean_mark = *mark;
   if (is_new) opened.clean_mark = encode_clean_mark({});
   if (mark.ok() && !opened.read_only) {

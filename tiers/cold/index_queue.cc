@@ -4,12 +4,15 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "engine/base/check.h"
 #include "tiers/cold/index_codec.h"
 #include "tiers/cold/location.h"
 
 namespace cairn::tiers {
 namespace {
+
+constexpr Duration kRowsRetry = Duration::seconds(1);
 
 std::int64_t bytes_at(Location location) {
   return static_cast<std::int64_t>(unpack_location(location).record_bytes);
@@ -107,17 +110,19 @@ void IndexQueue::run() {
     std::swap(counters, counters_);
     syncs.swap(syncs_);
   }
+  if (const absl::Status told = write_rows(std::move(rows), counters); !told.ok()) {
+    for (IndexWork* work : works) work->finished(told);
+    works.clear();
+  }
   // Those who need no sync need not wait for the others' one.
   std::vector<IndexWork*> plain, synced;
   for (IndexWork* work : works) (work->sync_wanted ? synced : plain).push_back(work);
-  if (!plain.empty() || !rows.empty() || counters != CounterDelta{}) {
-    run_group(plain, rows, counters, false);
-  }
+  if (!plain.empty()) run_group(plain, false);
   if (!synced.empty()) {
 #if defined(CAIRN_PLANTED_INDEX_SYNC_SKIPPED)
-    run_group(synced, {}, {}, false);
+    run_group(synced, false);
 #else
-    run_group(synced, {}, {}, true);
+    run_group(synced, true);
 #endif
   }
   if (syncs.empty()) return;
@@ -126,8 +131,50 @@ void IndexQueue::run() {
   for (auto& done : syncs) done(status);
 }
 
-void IndexQueue::run_group(std::span<IndexWork* const> works, std::span<const SegmentRow> rows,
-                           const CounterDelta& counters, bool sync) {
+/// Whatever is not written goes back to the front. An error means that rows wait.
+absl::Status IndexQueue::write_rows(std::vector<SegmentRow> rows, const CounterDelta& counters) {
+  if (rows.empty() && counters == CounterDelta{}) return absl::OkStatus();
+  const absl::Status status = core_.index->write({}, rows, counters, false);
+  if (status.ok()) return status;
+  if (!has_code(status, ErrorCode::no_space)) {
+    core_.writes.turn_off(std::string(message_of(status)));
+  }
+  bool arm = false;
+  {
+    MutexLock lock(mutex_);
+    counters_ += counters;
+    // Of each segment the newest, so that what waits is bounded by the segments there are.
+    for (SegmentRow& row : rows_) rows.push_back(row);
+    rows_.clear();
+    absl::flat_hash_set<SegmentId> newer;
+    for (auto row = rows.rbegin(); row != rows.rend(); ++row) {
+      if (newer.insert(row->segment).second) rows_.push_back(*row);
+    }
+    arm = !rows_.empty() && !retry_armed_ && !core_.writes.is_off();
+    retry_armed_ = retry_armed_ || arm;
+    if (rows_.empty()) return absl::OkStatus();
+  }
+  if (!arm) return status;
+  // Marks of poison and quarantine must not wait for somebody to put something.
+  core_.io_loop.run_at(core_.clock.now() + kRowsRetry, [this, alive = core_.alive] {
+    if (!*alive) return;
+    {
+      MutexLock lock(mutex_);
+      retry_armed_ = false;
+      if (rows_.empty()) return;
+    }
+    if (!core_.writes.is_off()) schedule();
+  });
+  return status;
+}
+
+CounterDelta IndexQueue::abandon_rows() {
+  MutexLock lock(mutex_);
+  rows_.clear();
+  return std::exchange(counters_, CounterDelta{});
+}
+
+void IndexQueue::run_group(std::span<IndexWork* const> works, bool sync) {
   std::vector<BlockName> names;
   names.reserve(works.size());
   for (const IndexWork* work : works) names.push_back(work->name);
@@ -138,7 +185,7 @@ void IndexQueue::run_group(std::span<IndexWork* const> works, std::span<const Se
   absl::flat_hash_map<std::string, std::size_t> earlier;
   std::vector<IndexChange> changes;
   std::vector<absl::Status> refused(works.size());
-  CounterDelta delta = counters;
+  CounterDelta delta;
   Balance balance;
   for (std::size_t i = 0; i < works.size(); ++i) {
     if (!found[i].ok()) {
@@ -167,8 +214,8 @@ void IndexQueue::run_group(std::span<IndexWork* const> works, std::span<const Se
   }
 
   absl::Status status;
-  if (!changes.empty() || !rows.empty() || delta != CounterDelta{}) {
-    status = core_.index->write(changes, rows, delta, sync);
+  if (!changes.empty() || delta != CounterDelta{}) {
+    status = core_.index->write(changes, {}, delta, sync);
   } else if (sync) {
     status = core_.index->sync();
   }

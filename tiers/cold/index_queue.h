@@ -7,7 +7,9 @@
 // atomic write; those that ask for a sync share one.
 //
 // Rows of segments go before all works that were posted after them: an entry can never name
-// a segment that the index does not know.
+// a segment that the index does not know. A row that could not be written waits and goes first
+// the next time; until it is written no work succeeds. In a write of their own, because the index
+// keeps room for what makes room, and rows are that: beside puts they would be refused with them.
 //
 // Threading:  post from anywhere; decide and finished run on the index loop.
 // Blocking:   post never; the index loop waits for the index.
@@ -64,6 +66,9 @@ class IndexQueue {
   void post(IndexWork& work);
   void post_row(const SegmentRow& row);
   void post_counters(const CounterDelta& delta);
+  /// Index loop, at the end: drops the rows that still wait, because the caller writes every
+  /// segment's as it is now, and gives the counters back.
+  CounterDelta abandon_rows();
   /// Runs on the index loop once everything posted before it was written; with what a sync of
   /// the index said.
   void post_sync(std::function<void(absl::Status)> done);
@@ -81,8 +86,8 @@ class IndexQueue {
  private:
   void schedule();
   void run();
-  void run_group(std::span<IndexWork* const> works, std::span<const SegmentRow> rows,
-                 const CounterDelta& counters, bool sync);
+  absl::Status write_rows(std::vector<SegmentRow> rows, const CounterDelta& counters);
+  void run_group(std::span<IndexWork* const> works, bool sync);
   bool is_counted(const BlockName& name) const;
 
   ColdCore& core_;
@@ -94,6 +99,7 @@ class IndexQueue {
   CounterDelta counters_ CAIRN_GUARDED_BY(mutex_);
   std::vector<std::function<void(absl::Status)>> syncs_ CAIRN_GUARDED_BY(mutex_);
   bool scheduled_ CAIRN_GUARDED_BY(mutex_) = false;
+  bool retry_armed_ CAIRN_GUARDED_BY(mutex_) = false;
   // index loop only
   bool counting_ = false;
   std::string counted_to_;

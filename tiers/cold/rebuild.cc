@@ -164,7 +164,8 @@ namespace {
 absl::StatusOr<std::optional<SegmentHeader>> first_page(Device& device, const std::string& path,
                                                         SegmentId id,
                                                         const Superblock& superblock) {
-  CAIRN_ASSIGN_OR_RETURN(const std::unique_ptr<FileWindow> file, FileWindow::open(device, path));
+  CAIRN_ASSIGN_OR_RETURN(const std::unique_ptr<FileWindow> file,
+                         FileWindow::open(device, path, kPage));
   CAIRN_ASSIGN_OR_RETURN(const ByteSpan page, file->at(0, kPage));
   const absl::StatusOr<SegmentHeader> header = parse_segment_header(page);
   if (!header.ok() || header->store != superblock.store ||
@@ -214,6 +215,27 @@ absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
   CAIRN_RETURN_IF_ERROR(rebuilder.finish());
   CAIRN_RETURN_IF_ERROR(index.write({}, changed, {}, true));
   return rebuilder.report();
+}
+
+void adopt_unnamed(Device& device, const std::string& directory, const Superblock& superblock,
+                   std::span<const SegmentId> files, std::vector<SegmentRow>& rows) {
+  absl::flat_hash_map<SegmentId, std::size_t> known;
+  for (std::size_t i = 0; i < rows.size(); ++i) known[rows[i].segment] = i;
+  for (const SegmentId id : files) {
+    const auto found = known.find(id);
+    if (found != known.end() && rows[found->second].state != SegmentState::free) continue;
+    SegmentRow row = found == known.end() ? SegmentRow{.segment = id} : rows[found->second];
+    const auto header = first_page(device, segment_path(directory, id), id, superblock);
+    // What cannot be read is found out by whoever opens the segment.
+    if (!header.ok() || !*header || (*header)->generation <= row.generation) continue;
+    row.generation = (*header)->generation;
+    row.state = SegmentState::unsealed;
+    if (found == known.end()) {
+      rows.push_back(row);
+    } else {
+      rows[found->second] = row;
+    }
+  }
 }
 
 }  // namespace cairn::tiers

@@ -20,6 +20,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -102,5 +103,12 @@ SegmentRow row_of(SegmentId id, const SegmentSummary& summary);
 absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
                                            const std::string& directory,
                                            const Superblock& superblock);
+
+/// After any dirty stop: a file of which the index says that it is free, or says nothing, and
+/// whose header is of a newer generation, was opened since and may hold what the index names. It
+/// becomes `unsealed` in `rows`: were it taken for free, what it holds would be overwritten.
+/// Reads the first page of each file that is free. What cannot be read stays as it is.
+void adopt_unnamed(Device& device, const std::string& directory, const Superblock& superblock,
+                   std::span<const SegmentId> files, std::vector<SegmentRow>& rows);
 
 }  // namespace cairn::tiers

@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "engine/base/check.h"
+#include "engine/base/log.h"
+#include "engine/base/text.h"
 #include "tiers/cold/record.h"
 
 namespace cairn::tiers {
@@ -15,9 +17,11 @@ constexpr std::uint64_t kResumeRoom = 16;  // one sixteenth of a segment is wort
 std::uint32_t number(SegmentId id) {
   return static_cast<std::uint32_t>(id);
 }
+/// Where the index names something in a segment that it calls free, one of the two is wrong, and
+/// nobody is given the segment until those entries are gone.
 bool is_free_file(const Segment& segment) {
-  return segment.phase == SegmentPhase::free && segment.has_file && !segment.quarantined &&
-         !segment.poisoned;
+  return segment.phase == SegmentPhase::free && segment.has_file && segment.live_bytes == 0 &&
+         !segment.quarantined && !segment.poisoned;
 }
 }  // namespace
 
@@ -71,6 +75,8 @@ void SegmentTable::restore_file(SegmentId id) {
 
 void SegmentTable::offer_to_resume(SegmentId id) {
   Segment& segment = get(id);
+  // A number out of a file, and everything that is appended begins there.
+  if (segment.data_end % kPage != 0 || segment.data_end > segment_bytes_) return;
   const std::uint64_t room = segment_bytes_ - std::min(segment_bytes_, segment.data_end + kPage);
   segment.is_resumable = segment.phase == SegmentPhase::sealed && segment.has_file &&
                          segment.has_footer && !segment.quarantined && !segment.poisoned &&
@@ -122,7 +128,8 @@ Segment* SegmentTable::take(Stream stream) {
     if (files_ >= limit_ || files_blocked_) return nullptr;
     std::uint32_t at = 0;
     while (at < segments_.size() && segments_[at] != nullptr &&
-           (segments_[at]->phase != SegmentPhase::free || segments_[at]->has_file)) {
+           (segments_[at]->phase != SegmentPhase::free || segments_[at]->has_file ||
+            segments_[at]->live_bytes != 0)) {
       ++at;
     }
     if (at >= kSegmentsMax) return nullptr;
@@ -131,8 +138,8 @@ Segment* SegmentTable::take(Stream stream) {
   } else {
     --free_files_;
   }
-  CAIRN_CHECK(chosen->live_bytes == 0 && chosen->reads_in_flight == 0 &&
-              chosen->writes_in_flight == 0);
+  CAIRN_CHECK(chosen->live_bytes == 0);
+  CAIRN_CHECK(chosen->reads_in_flight == 0 && chosen->writes_in_flight == 0);
   chosen->stream = stream;
   if (stream == Stream::cleaner) cleaner_is_open_ = true;
   set_phase(*chosen, SegmentPhase::opening);
@@ -220,8 +227,7 @@ void SegmentTable::empty(Segment& segment) {
 }
 
 void SegmentTable::freed(Segment& segment, bool has_file) {
-  CAIRN_CHECK(segment.phase == SegmentPhase::freeing && segment.live_bytes == 0);
-  CAIRN_CHECK(segment.reads_in_flight == 0);
+  CAIRN_CHECK(segment.phase == SegmentPhase::freeing && segment.reads_in_flight == 0);
   segment.has_file = has_file;
   if (!has_file) {
     --files_;
@@ -261,15 +267,29 @@ void SegmentTable::settled(SegmentId id, std::uint64_t bytes) {
 void SegmentTable::add_live(SegmentId id, std::int64_t bytes) {
   Segment* segment = find(id);
   if (segment == nullptr) return;  // an entry of a segment that is lost: it frees nothing
+  const bool was_free = is_free_file(*segment);
+  if (segment->phase == SegmentPhase::free && segment->live_bytes == 0 && bytes != 0) {
+    log_line(LogLevel::warning, concat("the index names something in segment ", number(id),
+                                       ", which it calls free: it is left alone"));
+  }
   segment->live_bytes += bytes;
+  recount_free(was_free, *segment);
   touch(*segment);
+}
+
+void SegmentTable::recount_free(bool was_free, const Segment& segment) {
+  const bool is_free = is_free_file(segment);
+  if (is_free && !was_free) ++free_files_;
+  if (!is_free && was_free) --free_files_;
 }
 
 void SegmentTable::set_unknown() {
   known_ = false;
   for (auto& segment : segments_) {
     if (segment == nullptr) continue;
+    const bool was_free = is_free_file(*segment);
     segment->live_bytes = 0;
+    recount_free(was_free, *segment);
     touch(*segment);
   }
   publish();
@@ -436,7 +456,6 @@ void SegmentTable::check_invariants() const {
     files += segment->has_file || being_made ? 1U : 0U;
     if (segment->phase == SegmentPhase::free) {
       free_files += is_free_file(*segment) ? 1U : 0U;
-      CAIRN_CHECK(segment->live_bytes == 0 || !known_);
       CAIRN_CHECK(segment->reads_in_flight == 0 && segment->writes_in_flight == 0);
     }
     sum.occupied += occupied(*segment);

@@ -22,7 +22,7 @@
 // Invariants (check_invariants):
 //   S1  files that exist, or are being made, never outnumber the limit but by those that
 //       were there when the limit was lowered
-//   S2  a free segment has no live bytes, no reads and no writes
+//   S2  a free segment has no reads and no writes, and one that is given out no live bytes
 //   S3  the generation of a segment never falls
 #pragma once
 
@@ -172,6 +172,7 @@ class SegmentTable {
   bool is_worth_cleaning(const Segment& segment) const;
   Segment& make(SegmentId id);
   void set_phase(Segment& segment, SegmentPhase phase);
+  void recount_free(bool was_free, const Segment& segment);
 
   const std::uint64_t segment_bytes_;
   const std::uint32_t limit_;

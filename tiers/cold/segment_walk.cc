@@ -11,8 +11,6 @@
 namespace cairn::tiers {
 namespace {
 
-constexpr std::uint64_t kWindowBytes = 2 * kMiB;
-
 struct BlockingOp {
   IoOp op;
   bool finished = false;
@@ -210,18 +208,19 @@ void FileWindow::FreeMemory::operator()(std::byte* memory) const {
   std::free(memory);
 }
 
-FileWindow::FileWindow(Device& device, FileId file, std::uint64_t size)
-    : device_(device), file_(file), size_(size) {}
+FileWindow::FileWindow(Device& device, FileId file, std::uint64_t size, std::uint64_t read_ahead)
+    : device_(device), file_(file), size_(size), read_ahead_(read_ahead) {}
 
 FileWindow::~FileWindow() {
   device_.close_file(file_);
 }
 
 absl::StatusOr<std::unique_ptr<FileWindow>> FileWindow::open(Device& device,
-                                                             const std::string& path) {
+                                                             const std::string& path,
+                                                             std::uint64_t read_ahead) {
   CAIRN_ASSIGN_OR_RETURN(const FileInfo info, device.info(path));
   CAIRN_ASSIGN_OR_RETURN(const FileId file, device.open_file(path, OpenMode::read));
-  return std::unique_ptr<FileWindow>(new FileWindow(device, file, info.bytes));
+  return std::unique_ptr<FileWindow>(new FileWindow(device, file, info.bytes, read_ahead));
 }
 
 absl::StatusOr<ByteSpan> FileWindow::at(std::uint64_t offset, std::uint64_t length) {
@@ -230,7 +229,7 @@ absl::StatusOr<ByteSpan> FileWindow::at(std::uint64_t offset, std::uint64_t leng
   if (offset < begin_ || offset + length > end_) {
     const std::uint64_t begin = offset / kPage * kPage;
     const std::uint64_t wanted = round_up(offset + length, kPage) - begin;
-    CAIRN_RETURN_IF_ERROR(fill(begin, std::max(wanted, kWindowBytes)));
+    CAIRN_RETURN_IF_ERROR(fill(begin, std::max(wanted, read_ahead_)));
     if (offset >= end_) return ByteSpan();
     length = std::min(length, end_ - offset);
   }

@@ -32,7 +32,9 @@ namespace cairn::tiers {
 /// Reads ranges of one file through a Device that nobody else polls, with read-ahead.
 class FileWindow {
  public:
-  static absl::StatusOr<std::unique_ptr<FileWindow>> open(Device& device, const std::string& path);
+  static constexpr std::uint64_t kReadAhead = 2 * kMiB;
+  static absl::StatusOr<std::unique_ptr<FileWindow>> open(Device& device, const std::string& path,
+                                                          std::uint64_t read_ahead = kReadAhead);
   ~FileWindow();
   FileWindow(const FileWindow&) = delete;
   FileWindow& operator=(const FileWindow&) = delete;
@@ -46,12 +48,13 @@ class FileWindow {
     void operator()(std::byte* memory) const;
   };
 
-  FileWindow(Device& device, FileId file, std::uint64_t size);
+  FileWindow(Device& device, FileId file, std::uint64_t size, std::uint64_t read_ahead);
   absl::Status fill(std::uint64_t begin, std::uint64_t bytes);
 
   Device& device_;
   const FileId file_;
   const std::uint64_t size_;
+  const std::uint64_t read_ahead_;
   std::unique_ptr<std::byte, FreeMemory> memory_;
   std::uint64_t capacity_ = 0;
   std::uint64_t begin_ = 0;  // of what memory_ holds

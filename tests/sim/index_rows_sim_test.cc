@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// The index's rows of segments. Goal: an acknowledged block is in a segment that the next
+// process knows to be in use, whatever the index refused on the way; and rows that are wrong cost
+// blocks, never the process.
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/base/text.h"
+#include "tests/support/cold_calls.h"
+#include "tests/support/sim_rocksdb_fs.h"
+#include "tiers/cold/layout.h"
+#include "tiers/cold/location.h"
+#include "tiers/cold/rocksdb_index.h"
+#include "tiers/cold/superblock.h"
+
+namespace cairn::test {
+namespace {
+
+/// The index of a store that is closed.
+std::unique_ptr<tiers::Index> open_index(ColdWorld& world) {
+  SimDevice device(world.shared_disk(), world.clock());
+  const auto loaded = tiers::load_superblock(device, "/store");
+  EXPECT_TRUE(loaded.ok()) << loaded.status();
+  tiers::IndexOptions options;
+  options.directory = tiers::index_path("/store");
+  options.store = loaded->superblock.store;
+  options.file_system = make_sim_rocksdb_fs(world.shared_disk());
+  auto index = tiers::open_rocksdb_index(options);
+  EXPECT_TRUE(index.ok()) << index.status();
+  return std::move(*index);
+}
+
+/// Puts until the store is full; every segment is asked for on the way.
+void fill(ColdWorld& world, NamespaceId ns) {
+  absl::Status status;
+  for (int i = 0; i < 2000 && !has_code(status, ErrorCode::no_space); ++i) {
+    status = put_block(world, ns, concat("fill-", i), 300'000, Durability::written).status;
+    if (has_code(status, ErrorCode::busy)) let_pass(world, Duration::millis(50));
+  }
+  EXPECT_TRUE(has_code(status, ErrorCode::no_space)) << status;
+}
+
+TEST(IndexRowsSim, ARowThatFoundNoRoomIsWrittenBeforeItsEntries) {
+  for (const Durability durability : {Durability::written, Durability::durable}) {
+    for (std::uint64_t nth = 1; nth <= 3; ++nth) {
+      ColdWorld world({.seed = 11});
+      ASSERT_TRUE(world.open().ok());
+      const NamespaceId ns = world.addressed_namespace();
+      // The first things the log is asked to take are the row of a segment and its entries.
+      world.disk().faults().add({.fault = Fault::no_space,
+                                 .side = Side::rocksdb,
+                                 .nth = nth,
+                                 .times = 1,
+                                 .path_contains = ".log"});
+      std::vector<std::string> kept;
+      for (int i = 0; i < 6; ++i) {
+        const std::string key = concat("k", i);
+        if (put_block(world, ns, key, 50'000, durability).status.ok()) kept.push_back(key);
+      }
+      EXPECT_EQ(world.disk().faults().fired(Fault::no_space), 1U);
+      EXPECT_GE(kept.size(), 4U);
+      world.kill();
+      for (int opening = 0; opening < 2; ++opening) {
+        ASSERT_TRUE(world.open().ok());
+        for (const std::string& key : kept) EXPECT_TRUE(read_block(world, ns, key).ok()) << key;
+        fill(world, ns);
+        for (const std::string& key : kept) EXPECT_TRUE(read_block(world, ns, key).ok()) << key;
+        world.kill();
+      }
+    }
+  }
+}
+
+TEST(IndexRowsSim, AMarkThatFoundNoRoomIsWrittenAgain) {
+  ColdWorld world({.seed = 12});
+  ASSERT_TRUE(world.open().ok());
+  const NamespaceId ns = world.addressed_namespace();
+  const BlockPut first = put_block(world, ns, "k", 50'000, Durability::written);
+  ASSERT_TRUE(first.status.ok());
+  world.disk().faults().add({.fault = Fault::sync_error,
+                             .side = Side::device,
+                             .nth = 1,
+                             .times = 1,
+                             .path_contains = "/segments/"});
+  world.disk().faults().add({.fault = Fault::no_space,
+                             .side = Side::rocksdb,
+                             .nth = 1,
+                             .times = 1,
+                             .path_contains = ".log"});
+  bool done = false;
+  world.tier().sync([&](absl::Status status) {
+    EXPECT_FALSE(status.ok());
+    done = true;
+  });
+  world.pump_until([&] { return done; });
+  let_pass(world, Duration::seconds(2));  // nobody puts anything
+  EXPECT_EQ(world.tier().health().poisoned_segments, 1U);
+  EXPECT_EQ(world.disk().faults().fired(Fault::no_space), 1U);
+  world.kill();
+  const auto rows = open_index(world)->segments();
+  ASSERT_TRUE(rows.ok());
+  const tiers::SegmentId poisoned = tiers::unpack_location(first.location).segment;
+  bool is_marked = false;
+  for (const tiers::SegmentRow& row : *rows)
+    is_marked |= row.segment == poisoned && row.state == tiers::SegmentState::poisoned;
+  EXPECT_TRUE(is_marked);
+}
+
+TEST(IndexRowsSim, AFileThatIsNewerThanItsRowIsNotFree) {
+  ColdWorld world({.seed = 13});
+  ASSERT_TRUE(world.open().ok());
+  const NamespaceId ns = world.addressed_namespace();
+  const BlockPut put = put_block(world, ns, "k", 50'000, Durability::durable);
+  ASSERT_TRUE(put.status.ok());
+  world.kill();
+  {
+    tiers::SegmentRow row;  // as before the segment was opened
+    row.segment = tiers::unpack_location(put.location).segment;
+    row.state = tiers::SegmentState::free;
+    const auto index = open_index(world);
+    ASSERT_TRUE(index->write({}, {&row, 1}, {}, true).ok());
+    // No orderly end: an index whose log is empty is caught up from the segments anyway.
+    world.disk().freeze();
+  }
+  world.power_cut_unopened();
+  ASSERT_TRUE(world.open().ok());
+  EXPECT_TRUE(read_block(world, ns, "k").ok());
+  fill(world, ns);
+  EXPECT_TRUE(read_block(world, ns, "k").ok());
+  world.kill();
+  ASSERT_TRUE(world.open().ok());
+  EXPECT_TRUE(read_block(world, ns, "k").ok());
+  world.close();
+}
+
+TEST(IndexRowsSim, AnEntryInAFreeSegmentCostsItsBlockAndNotTheProcess) {
+  for (const bool is_clean : {true, false}) {
+    ColdWorld world({.seed = 14});
+    ASSERT_TRUE(world.open().ok());
+    const NamespaceId ns = world.addressed_namespace();
+    ASSERT_TRUE(put_block(world, ns, "k", 50'000, Durability::durable).status.ok());
+    const std::optional<StoredBlock> found = *look_up(world, ns, "k");
+    ASSERT_TRUE(found);
+    is_clean ? world.close() : world.kill();
+    {
+      const auto index = open_index(world);
+      auto entry = *index->get({ns, "k", 0});
+      ASSERT_TRUE(entry);
+      // Two segments that there never was a file of, and never will be while this stands.
+      tiers::Place place = tiers::unpack_location(entry->location);
+      std::vector<tiers::IndexChange> changes;
+      const std::vector<std::string> keys = {"astray-1", "astray-2"};
+      std::vector<tiers::SegmentRow> rows;
+      for (std::uint32_t i = 0; i < 2; ++i) {
+        place.segment = tiers::SegmentId{3 + i};
+        entry->location = tiers::pack_location(place);
+        changes.push_back({{ns, keys[i], 0}, *entry});
+        tiers::SegmentRow row;
+        row.segment = place.segment;
+        row.generation = 7;
+        rows.push_back(row);
+      }
+      ASSERT_TRUE(index->write(changes, rows, {}, true).ok());
+    }
+    ASSERT_TRUE(world.open().ok());
+    fill(world, ns);
+    EXPECT_TRUE(read_block(world, ns, "k").ok());
+    EXPECT_FALSE(read_block(world, ns, "astray-1").ok());
+    bool compacted = false;  // meets them on the way, if their segments are in use by now
+    world.tier().compact(0.0, [&](const absl::Status&) { compacted = true; });
+    world.pump_until([&] { return compacted; });
+    EXPECT_TRUE(read_block(world, ns, "k").ok());
+    // Whoever finds it out removes it, and the segment can be used.
+    for (const char* key : {"astray-1", "astray-2"}) {
+      EXPECT_TRUE(remove_block(world, ns, key, RemovalReason::corrupt, Durability::written).ok());
+    }
+    let_pass(world, Duration::seconds(1));
+    EXPECT_TRUE(read_block(world, ns, "k").ok());
+    world.close();
+    ASSERT_TRUE(world.open().ok());
+    EXPECT_TRUE(read_block(world, ns, "k").ok());
+    world.close();
+  }
+}
+
+}  // namespace
+}  // namespace cairn::test
