@@ -48,16 +48,9 @@ SegmentLog::~SegmentLog() {
 }
 
 void SegmentLog::append(Stream stream, std::span<Append* const> batch) {
-  for (Append* append : batch) {
-    Writer* target = &writer(stream);
-    if (append->is_urgent && target->open == nullptr && !target->opening &&
-        stream == Stream::user) {
-      // Removing must work when everything is full: the cleaner's segment is never users'.
-      if (table_.free_segments() <= kReservedSegments) target = &writer(Stream::cleaner);
-    }
-    target->queue.push_back(append);
-  }
-  for (Writer& each : writers_) pump(each);
+  Writer& target = writer(stream);
+  target.queue.insert(target.queue.end(), batch.begin(), batch.end());
+  pump(target);
 }
 
 void SegmentLog::flush() {
@@ -183,6 +176,7 @@ void SegmentLog::open_segment(Writer& w) {
   }
   Segment* segment = table_.take(w.stream);
   if (segment == nullptr) {
+    hand_over_urgent(w);
     if (!hooks_.starved(w.stream)) {
       fail_queue(
           w, make_error(ErrorCode::no_space, "no segment is free and cleaning would win nothing"));
@@ -197,6 +191,7 @@ void SegmentLog::open_segment(Writer& w) {
   opener_.open(*segment, sequence, [this, &w, segment](const absl::Status& status) {
     w.opening = false;
     if (!status.ok()) {
+      hand_over_urgent(w);
       fail_queue(w, status);
       return;
     }
@@ -204,6 +199,23 @@ void SegmentLog::open_segment(Writer& w) {
     hooks_.row(table_.row(*segment));
     pump(w);
   });
+}
+
+/// There is no segment for users. Removing must work when everything is full, and the cleaner
+/// itself may be waiting for a removal before it can free one: so what removes goes where the
+/// cleaner appends, which users never do.
+void SegmentLog::hand_over_urgent(Writer& w) {
+  if (w.stream != Stream::user) return;
+  Writer& cleaners = writer(Stream::cleaner);
+  std::deque<Append*> rest;
+  bool any = false;
+  for (Append* append : w.queue) {
+    (append->is_urgent ? cleaners.queue : rest).push_back(append);
+    any = any || append->is_urgent;
+  }
+  if (!any) return;
+  w.queue = std::move(rest);
+  pump(cleaners);
 }
 
 void SegmentLog::resume_segment(Writer& w, Segment& segment) {

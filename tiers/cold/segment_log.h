@@ -50,7 +50,7 @@ struct Append {
   RecordFields fields;  // key and chunk_table borrow from the owner
   ByteSpan payload;
   bool sync_wanted = false;
-  /// Tombstones and notes: may use the cleaner's segment when users have none.
+  /// Tombstones and notes: go into the cleaner's segment when users have none.
   bool is_urgent = false;
   absl::AnyInvocable<void()> placed;  // may be null: it has its place in a segment
   absl::AnyInvocable<void(Append&)> done;
@@ -111,6 +111,7 @@ class SegmentLog {
   void arm_gather_timer(Writer& writer);
   void open_segment(Writer& writer);
   void resume_segment(Writer& writer, Segment& segment);
+  void hand_over_urgent(Writer& writer);
   void fail_queue(Writer& writer, const absl::Status& status);
   void close_open(Writer& writer);
   void write_extent(Segment& segment, std::span<Append* const> records);

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// A full store, and one that has just stopped writing. Goal: nobody waits for something that can
+// no longer come; removing works when everything is full, the cleaner's own removals before all.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "engine/base/text.h"
+#include "tests/support/cold_calls.h"
+#include "tiers/cold/layout.h"
+#include "tiers/cold/location.h"
+
+namespace cairn::test {
+namespace {
+
+constexpr Duration kPatience = Duration::seconds(20);
+
+/// True when it came true in time.
+bool comes_true(ColdWorld& world, const std::function<bool()>& ready) {
+  const TimePoint end = world.clock().now() + kPatience;
+  world.pump_until([&] { return ready() || world.clock().now() >= end; });
+  return ready();
+}
+
+/// A store that is full to the last page of the segment that users append to.
+struct FullStore {
+  explicit FullStore(std::uint64_t seed, std::size_t large_bytes = 300'000)
+      : world({.seed = seed}) {
+    EXPECT_TRUE(world.open().ok());
+    ns = world.addressed_namespace();
+    for (const std::size_t bytes : {large_bytes, std::size_t{20'000}, std::size_t{1}}) {
+      for (int i = 0; i < 3000; ++i) {
+        const std::string key = concat("fill-", bytes, "-", i);
+        const BlockPut put = put_block(world, ns, key, bytes, Durability::written);
+        if (!put.status.ok()) {
+          EXPECT_TRUE(has_code(put.status, ErrorCode::no_space)) << put.status;
+          break;
+        }
+        places[tiers::unpack_location(put.location).segment].push_back({key, put.location});
+      }
+    }
+    EXPECT_EQ(places.size(), 6U);
+  }
+  /// Asks for more than there is, which wakes the cleaner.
+  void ask_for_room() {
+    const std::vector<std::uint32_t> sizes(40, 300'000);
+    std::vector<Location> locations(sizes.size());
+    EXPECT_FALSE(world.tier().reserve(ns, sizes, locations).ok());
+  }
+  absl::Status remove(const std::string& key, RemovalReason reason) {
+    RemovalFlight flight;
+    start_removal(world, ns, key, reason, Durability::durable, flight);
+    EXPECT_TRUE(comes_true(world, [&] { return flight.done; })) << key;
+    return flight.removal.status;
+  }
+
+  struct Placed {
+    std::string key;
+    Location location;
+  };
+  ColdWorld world;
+  NamespaceId ns{};
+  std::map<tiers::SegmentId, std::vector<Placed>> places;
+};
+
+TEST(StallSim, TheCleanersOwnRemovalsDoNotWaitForTheCleaner) {
+  for (const std::size_t large_bytes : {300'000U, 280'000U, 330'000U}) {
+    FullStore store(21, large_bytes);
+    std::vector<FullStore::Placed> victims = store.places.begin()->second;
+    ASSERT_GT(victims.size(), 3U);
+    const FullStore::Placed bad = victims.back();
+    victims.pop_back();
+    for (const FullStore::Placed& victim : victims) {
+      ASSERT_TRUE(store.remove(victim.key, RemovalReason::evicted).ok());
+    }
+    const tiers::Place place = tiers::unpack_location(bad.location);
+    store.world.disk().flip_bit(tiers::segment_path("/store", place.segment),
+                                place.offset + place.record_bytes / 2, 2);
+    std::size_t told = 0;
+    store.world.tier().set_removed([&](BlockId, Location location) {
+      EXPECT_EQ(location, bad.location);
+      ++told;
+    });
+    store.ask_for_room();
+    ASSERT_TRUE(comes_true(store.world, [&] { return told == 1; }));
+    ASSERT_TRUE(comes_true(store.world,
+                           [&] { return store.world.tier().counters().cleaned_segments > 0; }));
+    EXPECT_TRUE(put_block(store.world, store.ns, "more", 300'000, Durability::durable).status.ok());
+    store.world.close();
+  }
+}
+
+TEST(StallSim, RemovingWorksWhenNothingCanBeCleaned) {
+  FullStore store(22);
+  // Each tombstone goes where users may not write; what they bury becomes room in the end.
+  for (const FullStore::Placed& placed : store.places.begin()->second) {
+    EXPECT_TRUE(store.remove(placed.key, RemovalReason::erased).ok()) << placed.key;
+    EXPECT_FALSE(look_up(store.world, store.ns, placed.key)->has_value());
+  }
+  store.ask_for_room();
+  BlockPut more;
+  for (int i = 0; i < 100 && !more.location.bits; ++i) {
+    more = put_block(store.world, store.ns, "more", 300'000, Durability::durable);
+    if (!more.status.ok()) let_pass(store.world, Duration::millis(100));
+  }
+  EXPECT_TRUE(more.status.ok()) << more.status;
+  store.world.power_cut();
+  ASSERT_TRUE(store.world.open().ok());
+  EXPECT_TRUE(read_block(store.world, store.ns, "more").ok());
+  for (const FullStore::Placed& placed : store.places.begin()->second) {
+    EXPECT_FALSE(look_up(store.world, store.ns, placed.key)->has_value());
+  }
+  store.world.close();
+}
+
+}  // namespace
+}  // namespace cairn::test
