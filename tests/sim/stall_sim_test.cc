@@ -116,5 +116,73 @@ TEST(StallSim, RemovingWorksWhenNothingCanBeCleaned) {
   store.world.close();
 }
 
+TEST(StallSim, WhoeverCompactsIsToldThatWritesAreOff) {
+  ColdWorldOptions options{.seed = 23};
+  options.cold.write_errors_max = 1;
+  ColdWorld world(options);
+  ASSERT_TRUE(world.open().ok());
+  const NamespaceId ns = world.addressed_namespace();
+  for (int i = 0; i < 40; ++i) {
+    ASSERT_TRUE(put_block(world, ns, concat("k", i), 300'000, Durability::written).status.ok());
+  }
+  for (int i = 0; i < 40; i += 2) {
+    ASSERT_TRUE(
+        remove_block(world, ns, concat("k", i), RemovalReason::evicted, Durability::written).ok());
+  }
+  world.disk().faults().add({.fault = Fault::write_error,
+                             .side = Side::device,
+                             .odds = 1,
+                             .path_contains = "/segments/"});
+  bool done = false;
+  absl::Status status;
+  const auto compact = [&] {
+    done = false;
+    world.tier().compact(0.0, [&](absl::Status ended) {
+      status = std::move(ended);
+      done = true;
+    });
+    return comes_true(world, [&] { return done; });
+  };
+  ASSERT_TRUE(compact());
+  EXPECT_TRUE(has_code(status, ErrorCode::degraded)) << status;
+  ASSERT_TRUE(compact());
+  EXPECT_TRUE(has_code(status, ErrorCode::degraded)) << status;
+  world.close();
+}
+
+TEST(StallSim, APutThatWaitsForTheCleanerIsToldThatWritesAreOff) {
+  FullStore store(24);
+  ColdWorld& world = store.world;
+  auto victims = store.places.begin();
+  for (int segment = 0; segment < 2; ++segment, ++victims) {
+    for (std::size_t i = 1; i < victims->second.size(); ++i) {
+      ASSERT_TRUE(store.remove(victims->second[i].key, RemovalReason::evicted).ok());
+    }
+  }
+  let_pass(world, Duration::seconds(6));  // nothing is left to be synced
+  world.disk().faults().add({.fault = Fault::hang, .side = Side::device, .nth = 1, .times = 1});
+  store.ask_for_room();
+  ASSERT_TRUE(comes_true(world, [&] { return world.device().hung() == 1; }));  // the cleaner's read
+  PutFlight put;
+  const absl::Status started =
+      start_put(world, store.ns, "waits", 300'000, Durability::written, put);
+  EXPECT_TRUE(started.ok()) << started;
+  let_pass(world, Duration::millis(100));
+  EXPECT_FALSE(put.done);
+  world.disk().faults().add(
+      {.fault = Fault::sync_error, .side = Side::rocksdb, .odds = 1, .path_contains = ".log"});
+  bool synced = false;
+  world.tier().sync([&](absl::Status status) {
+    EXPECT_FALSE(status.ok());
+    synced = true;
+  });
+  ASSERT_TRUE(comes_true(world, [&] { return synced; }));
+  EXPECT_TRUE(world.tier().health().degraded);
+  EXPECT_TRUE(comes_true(world, [&] { return put.done; }));
+  EXPECT_TRUE(has_code(put.write.status, ErrorCode::degraded)) << put.write.status;
+  world.device().release_hung();
+  world.close();
+}
+
 }  // namespace
 }  // namespace cairn::test

@@ -30,8 +30,11 @@ Cleaner::~Cleaner() = default;
 void Cleaner::poke() {
   // A store opened for reading keeps its dead bytes: moving the living would write.
   if (core_.read_only) return;
-  if (job_ != nullptr || stopping_ || resting_ || !table_.is_known() || core_.writes.is_off())
+  if (core_.writes.is_off()) {
+    finish_compaction(core_.writes.status());
     return;
+  }
+  if (job_ != nullptr || stopping_ || resting_ || !table_.is_known()) return;
   const bool compacting = wants_compaction();
   if (!table_.needs_cleaning() && !compacting) {
     if (!compacted_.empty()) finish_compaction(absl::OkStatus());

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -74,6 +75,10 @@ class WriteSwitch {
  public:
   explicit WriteSwitch(std::uint32_t errors_max) : errors_max_(errors_max) {}
 
+  /// Before anything runs. Called once, by whoever turns writes off, on any thread: everything
+  /// that waits for a write to become possible is woken from there, or it waits for good.
+  void on_off(std::function<void()> listener) { listener_ = std::move(listener); }
+
   void write_succeeded() { consecutive_errors_.store(0); }
   void write_failed(const absl::Status& status) {
     if (consecutive_errors_.fetch_add(1) + 1 < errors_max_) return;
@@ -88,6 +93,7 @@ class WriteSwitch {
       off_.store(true);
     }
     log_line(LogLevel::error, "cold tier degraded: " + reason);
+    if (listener_) listener_();
   }
   bool is_off() const { return off_.load(); }
   std::string reason() const {
@@ -100,6 +106,7 @@ class WriteSwitch {
 
  private:
   const std::uint32_t errors_max_;
+  std::function<void()> listener_;
   std::atomic<std::uint32_t> consecutive_errors_{0};
   std::atomic<bool> off_{false};
   mutable Mutex mutex_{LockRank::cold_tier};

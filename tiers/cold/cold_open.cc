@@ -235,6 +235,13 @@ ColdTier::ColdTier(const ColdOptions& options, const ColdRuntime& runtime, Opene
   sync_.set_ensure_file([this](Segment& segment) { return opener_.ensure_file(segment); });
   opener_.set_sync(
       [this](Segment& segment, SyncDone done) { sync_.sync(segment, std::move(done)); });
+  core_.writes.on_off([this] {
+    core_.io_loop.post([this, alive = core_.alive] {
+      if (!*alive) return;
+      log_.retry();
+      cleaner_.poke();
+    });
+  });
   sync_.set_poisoned([this](Segment& segment) { on_poisoned(segment); });
   // The other half is for what removals leave until they are merged, and for merging itself.
   space_.set_index_limit(opened.plan.index_bytes / 2);
