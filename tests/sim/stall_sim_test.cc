@@ -184,5 +184,32 @@ TEST(StallSim, APutThatWaitsForTheCleanerIsToldThatWritesAreOff) {
   world.close();
 }
 
+TEST(StallSim, WhatWasNotWrittenComesBackToTheDaysBudget) {
+  ColdWorldOptions options{.seed = 26};
+  options.cold.write_budget_bytes_per_day = 10'000;
+  ColdWorld world(options);
+  ASSERT_TRUE(world.open().ok());
+  const NamespaceId ns = world.addressed_namespace();
+  const std::uint32_t size = 8'000;
+  for (int i = 0; i < 3; ++i) {  // given back unused
+    Location location;
+    ASSERT_TRUE(world.tier().reserve(ns, {&size, 1}, {&location, 1}).ok()) << i;
+    world.tier().free({&location, 1});
+  }
+  for (int i = 0; i < 3; ++i) {  // refused by write()
+    TierWrite write;
+    ASSERT_TRUE(world.tier().reserve(ns, {&size, 1}, {&write.location, 1}).ok()) << i;
+    write.name = {ns, "", 0};
+    bool done = false;
+    world.tier().write({&write, 1}, Durability::written, [&] { done = true; });
+    world.pump_until([&] { return done; });
+    EXPECT_FALSE(write.status.ok());
+  }
+  EXPECT_TRUE(put_block(world, ns, "k", size, Durability::written).status.ok());
+  EXPECT_TRUE(
+      has_code(put_block(world, ns, "l", size, Durability::written).status, ErrorCode::refused));
+  world.close();
+}
+
 }  // namespace
 }  // namespace cairn::test

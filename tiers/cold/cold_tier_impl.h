@@ -12,7 +12,7 @@
 //   read:    I/O: read, verify ─► done
 //
 // A location that reserve() gave has 15 for its device, which no data directory ever has, and
-// the bytes it holds in its low bits.
+// below that the plain bytes it was asked for and the bytes it holds.
 //
 // Threading:  public methods from any thread; what is marked so, on that loop.
 // Lifetime:   operations_ counts jobs; close() waits until there are none.

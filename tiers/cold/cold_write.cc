@@ -18,14 +18,21 @@ std::uint64_t reservation_bytes(std::uint32_t plain_bytes, std::uint32_t chunk_b
   return round_up(layout.total_bytes + layout.header_length, kSmallAlignment);
 }
 
-Location make_reservation(std::uint64_t bytes) {
-  return {(kReservationDevice << 60) | (bytes / kSmallAlignment)};
+/// device 4 | plain bytes 28 | bytes ÷ 64, 32
+Location make_reservation(std::uint64_t bytes, std::uint32_t plain_bytes) {
+  static_assert(kBlockBytesMax < (std::uint64_t{1} << 28));
+  return {(kReservationDevice << 60) | (std::uint64_t{plain_bytes} << 32) |
+          (bytes / kSmallAlignment)};
 }
 bool is_reservation(Location location) {
   return location.bits >> 60 == kReservationDevice;
 }
 std::uint64_t reserved_bytes(Location location) {
   return (location.bits & 0xffffffff) * kSmallAlignment;
+}
+/// What the day's write budget was asked for.
+std::uint64_t budgeted_bytes(Location location) {
+  return (location.bits >> 32) & 0xfffffff;
 }
 
 }  // namespace
@@ -39,6 +46,7 @@ struct ColdTier::WriteJob {
     std::vector<ChunkEntry> chunks;
     Append append;
     std::uint64_t reserved = 0;
+    std::uint64_t budgeted = 0;  // of the write budget, as long as nothing was written
     absl::Status status;
     bool is_wanted = false;  // prepared
     bool is_appended = false;
@@ -98,7 +106,8 @@ absl::Status ColdTier::reserve(NamespaceId namespace_id, std::span<const std::ui
     return admitted;
   }
   for (std::size_t i = 0; i < plain_sizes.size(); ++i) {
-    locations[i] = make_reservation(reservation_bytes(plain_sizes[i], facts.chunk_bytes));
+    locations[i] =
+        make_reservation(reservation_bytes(plain_sizes[i], facts.chunk_bytes), plain_sizes[i]);
   }
   return absl::OkStatus();
 }
@@ -107,7 +116,9 @@ void ColdTier::free(std::span<const Location> locations) {
   // What was written is accounted when the index stops naming it; its location is worth
   // nothing from then on. Only reservations are given back here.
   for (const Location location : locations) {
-    if (is_reservation(location)) space_.release(reserved_bytes(location));
+    if (!is_reservation(location)) continue;
+    space_.release(reserved_bytes(location));
+    budget_.give_back(budgeted_bytes(location));
   }
 }
 
@@ -120,6 +131,7 @@ absl::Status ColdTier::prepare(WriteJob& job, std::size_t i, TierWrite& write) {
     return make_error(ErrorCode::invalid_argument, "the location was not reserved");
   }
   item.reserved = reserved_bytes(write.location);
+  item.budgeted = budgeted_bytes(write.location);
   write.location = {};
   NamespaceFacts facts;
   if (!is_valid_key(write.name.key) || !core_.namespaces.find(write.name.namespace_id, facts)) {
@@ -173,6 +185,7 @@ void ColdTier::write(std::span<TierWrite> batch, Durability durability, Done don
     for (WriteJob::Item& item : job->items) {
       item.write->status = item.status;
       space_.release(item.reserved);
+      budget_.give_back(item.budgeted);
     }
     job->done();
     return;
@@ -203,10 +216,9 @@ void ColdTier::written(const std::shared_ptr<WriteJob>& job) {
   for (WriteJob::Item& item : job->items) {
     if (item.reserved > 0) space_.release(item.reserved);
     item.reserved = 0;
-    if (!item.is_wanted) continue;
-    item.status = item.append.status;
+    if (item.is_wanted) item.status = item.append.status;
     if (!item.status.ok()) {
-      budget_.give_back(item.write->payload.size());
+      budget_.give_back(item.budgeted);
       continue;
     }
     item.is_appended = true;
