@@ -211,5 +211,24 @@ TEST(StallSim, WhatWasNotWrittenComesBackToTheDaysBudget) {
   world.close();
 }
 
+TEST(StallSim, AHeaderThatIsReadShortIsAnErrorWithAName) {
+  ColdWorld world({.seed = 25});
+  ASSERT_TRUE(world.open().ok());
+  world.disk().faults().add({.fault = Fault::short_read,
+                             .side = Side::device,
+                             .nth = 1,
+                             .times = 1,
+                             .path_contains = "/segments/"});
+  const BlockPut put =
+      put_block(world, world.addressed_namespace(), "k", 5'000, Durability::written);
+  EXPECT_EQ(world.disk().faults().fired(Fault::short_read), 1U);
+  EXPECT_TRUE(has_code(put.status, ErrorCode::io)) << put.status;
+  EXPECT_EQ(put.status.ToString().find("Success"), std::string::npos) << put.status;
+  EXPECT_EQ(world.tier().health().short_transfers, 1U);
+  EXPECT_TRUE(
+      put_block(world, world.addressed_namespace(), "k", 5'000, Durability::written).status.ok());
+  world.close();
+}
+
 }  // namespace
 }  // namespace cairn::test

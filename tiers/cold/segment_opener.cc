@@ -84,8 +84,10 @@ void SegmentOpener::read_header(Segment& segment, std::uint64_t opened_at_sequen
                         done = std::move(done)](Transfer& read) mutable {
     if (!read.is_whole()) {
       const absl::Status status =
-          from_errno(read.error, concat("read the header of segment ", number(segment)));
+          from_errno(read.error != 0 ? read.error : EIO,
+                     concat("read the header of segment ", number(segment)));
       add(core_.counts.read_errors);
+      if (read.error == 0) add(core_.counts.short_transfers);
       table_.failed(segment);
       done(status);
       return;
