@@ -230,5 +230,37 @@ TEST(StallSim, AHeaderThatIsReadShortIsAnErrorWithAName) {
   world.close();
 }
 
+TEST(StallSim, NothingIsAppendedToASegmentThatWasQuarantinedWhileItWasResumed) {
+  for (std::uint64_t seed = 30; seed < 36; ++seed) {
+    ColdWorldOptions options{.seed = seed};
+    options.cold.segment_corruptions_max = 1;
+    ColdWorld world(options);
+    ASSERT_TRUE(world.open().ok());
+    const NamespaceId ns = world.addressed_namespace();
+    const BlockPut bad = put_block(world, ns, "bad", 100'000, Durability::durable);
+    ASSERT_TRUE(bad.status.ok());
+    world.close();
+    const tiers::Place place = tiers::unpack_location(bad.location);
+    world.disk().flip_bit(tiers::segment_path("/store", place.segment), place.offset + 50'000, 1);
+    ASSERT_TRUE(world.open().ok());
+    ASSERT_TRUE(world.tier().opened_clean());
+    PutFlight first;  // begins to resume the segment
+    ASSERT_TRUE(start_put(world, ns, "first", 5'000, Durability::durable, first).ok());
+    EXPECT_FALSE(read_block(world, ns, "bad").ok());
+    ASSERT_EQ(world.tier().health().quarantined_segments, 1U);
+    const BlockPut second = put_block(world, ns, "second", 5'000, Durability::durable);
+    world.pump_until([&] { return first.done; });
+    ASSERT_TRUE(second.status.ok());
+    EXPECT_NE(tiers::unpack_location(second.location).segment, place.segment) << seed;
+    world.kill();
+    ASSERT_TRUE(world.open().ok());  // and the next process knows it, too
+    const BlockPut third = put_block(world, ns, "third", 5'000, Durability::durable);
+    ASSERT_TRUE(third.status.ok());
+    EXPECT_NE(tiers::unpack_location(third.location).segment, place.segment) << seed;
+    EXPECT_TRUE(read_block(world, ns, "second").ok());
+    world.close();
+  }
+}
+
 }  // namespace
 }  // namespace cairn::test

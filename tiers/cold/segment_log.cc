@@ -225,8 +225,9 @@ void SegmentLog::resume_segment(Writer& w, Segment& segment) {
     if (status.ok()) {
       w.open = &segment;
     } else {
-      log_line(LogLevel::warning, concat("segment ", number(segment), " stays sealed: ",
-                                         message_of(status)));
+      log_line(LogLevel::warning,
+               concat("segment ", number(segment), " stays sealed: ", message_of(status)));
+      hooks_.row(table_.row(segment));  // the index may say `open` already
     }
     pump(w);
   });

@@ -116,7 +116,10 @@ void SegmentOpener::take_footer_off(Segment& segment, Done done) {
     segment.unsynced = true;
     sync_(segment, [this, &segment, done = std::move(done)](const absl::Status& synced) {
       segment.has_footer = false;
-      if (synced.ok()) {
+      if (synced.ok() && segment.quarantined) {
+        // While this was under way; what is read there is told to the engine, nothing is added.
+        give_up_resuming(segment, make_error(ErrorCode::corruption, "it is quarantined"), done);
+      } else if (synced.ok()) {
         table_.resumed(segment);
         done(synced);
       } else {

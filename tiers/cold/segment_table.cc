@@ -172,6 +172,7 @@ Segment* SegmentTable::take_resumable() {
 
 void SegmentTable::resumed(Segment& segment) {
   CAIRN_CHECK(segment.phase == SegmentPhase::sealed && segment.is_resuming);
+  CAIRN_CHECK(!segment.quarantined && !segment.poisoned);
   segment.is_resumable = segment.is_resuming = false;
   segment.has_footer = false;
   segment.stream = Stream::user;
