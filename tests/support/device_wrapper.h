@@ -55,7 +55,6 @@ class DeviceWrapper : public tiers::Device {
     return device_->lock_file(path, owner);
   }
   bool submit(tiers::IoOp& op) override { return device_->submit(op); }
-  void register_buffers(MutableByteSpan region) override { device_->register_buffers(region); }
   std::size_t poll(Duration max_wait) override { return device_->poll(max_wait); }
   void wake() override { device_->wake(); }
   tiers::DeviceInfo device_info() const override { return device_->device_info(); }

@@ -92,7 +92,6 @@ class HotTierImpl final : public HotTier {
   std::uint64_t used_bytes(NamespaceId ns) const override;
   bool is_limited(NamespaceId ns, std::span<const std::uint32_t> sizes) const override;
   std::vector<SharedRegion> share(NamespaceId ns) override;
-  void set_region_observer(std::function<void(MutableByteSpan, bool)> observer) override;
   void check_invariants() const override;
 
  private:
@@ -119,14 +118,12 @@ class HotTierImpl final : public HotTier {
 
   Wish wish_for(std::uint32_t size, NamespaceId ns, std::optional<std::uint32_t> fixed_size) const
       CAIRN_REQUIRES(mutex_);
-  absl::StatusOr<Location> take(const Wish& wish, std::uint32_t size, Retired& retired,
-                                std::vector<MutableByteSpan>& added) CAIRN_REQUIRES(mutex_);
-  absl::Status add_region(const Wish& wish, Retired& retired, std::vector<MutableByteSpan>& added)
+  absl::StatusOr<Location> take(const Wish& wish, std::uint32_t size, Retired& retired)
       CAIRN_REQUIRES(mutex_);
+  absl::Status add_region(const Wish& wish, Retired& retired) CAIRN_REQUIRES(mutex_);
   void give(Location location) CAIRN_REQUIRES(mutex_);
   void retire_empty(std::uint64_t until_free, Retired& retired) CAIRN_REQUIRES(mutex_);
   void retire(std::uint32_t number, Retired& retired) CAIRN_REQUIRES(mutex_);
-  void tell(const std::vector<MutableByteSpan>& added, const Retired& retired);
   Region& region_of(const Slot& slot) const;
 
   const HotOptions options_;
@@ -145,7 +142,6 @@ class HotTierImpl final : public HotTier {
   std::vector<std::uint32_t> free_numbers_ CAIRN_GUARDED_BY(mutex_);
   std::map<ClassKey, SizeClass> classes_ CAIRN_GUARDED_BY(mutex_);
   std::map<NamespaceId, Share> shares_ CAIRN_GUARDED_BY(mutex_);
-  std::function<void(MutableByteSpan, bool)> observer_ CAIRN_GUARDED_BY(mutex_);
 };
 
 absl::Status HotTierImpl::reserve(NamespaceId ns, std::span<const std::uint32_t> sizes,
@@ -154,12 +150,11 @@ absl::Status HotTierImpl::reserve(NamespaceId ns, std::span<const std::uint32_t>
   if (closed_.load()) return closed_error();
   const std::optional<std::uint32_t> fixed_size = fixed_size_(ns);
   Retired retired;
-  std::vector<MutableByteSpan> added;
   absl::Status status;
   {
     MutexLock lock(mutex_);
     for (std::size_t i = 0; i < sizes.size(); ++i) {
-      auto location = take(wish_for(sizes[i], ns, fixed_size), sizes[i], retired, added);
+      auto location = take(wish_for(sizes[i], ns, fixed_size), sizes[i], retired);
       if (!location.ok()) {
         status = location.status();
         for (std::size_t undo = 0; undo < i; ++undo) {
@@ -171,7 +166,6 @@ absl::Status HotTierImpl::reserve(NamespaceId ns, std::span<const std::uint32_t>
       locations[i] = *location;
     }
   }
-  tell(added, retired);
   return status;
 }
 
@@ -183,8 +177,7 @@ HotTierImpl::Wish HotTierImpl::wish_for(std::uint32_t size, NamespaceId ns,
           region_bytes_for(slot_bytes, is_fixed, capacity_, options_.region_bytes)};
 }
 
-absl::StatusOr<Location> HotTierImpl::take(const Wish& wish, std::uint32_t size, Retired& retired,
-                                           std::vector<MutableByteSpan>& added) {
+absl::StatusOr<Location> HotTierImpl::take(const Wish& wish, std::uint32_t size, Retired& retired) {
   Share& share = shares_[wish.key.first];
   if (!share.takes(wish.key.second)) {
     return make_error(wish.key.second > share.limit_bytes ? ErrorCode::too_large
@@ -193,7 +186,7 @@ absl::StatusOr<Location> HotTierImpl::take(const Wish& wish, std::uint32_t size,
   }
   const auto known = classes_.find(wish.key);
   if (known == classes_.end() || known->second.with_room.empty()) {
-    CAIRN_RETURN_IF_ERROR(add_region(wish, retired, added));
+    CAIRN_RETURN_IF_ERROR(add_region(wish, retired));
   }
   SizeClass& size_class = classes_[wish.key];
   const std::uint32_t number = *size_class.with_room.begin();
@@ -206,8 +199,7 @@ absl::StatusOr<Location> HotTierImpl::take(const Wish& wish, std::uint32_t size,
   return pack({number, region.serial(), slot});
 }
 
-absl::Status HotTierImpl::add_region(const Wish& wish, Retired& retired,
-                                     std::vector<MutableByteSpan>& added) {
+absl::Status HotTierImpl::add_region(const Wish& wish, Retired& retired) {
   const auto [ns, slot_bytes] = wish.key;
   if (slot_bytes > capacity_) {
     return make_error(ErrorCode::too_large,
@@ -239,7 +231,6 @@ absl::Status HotTierImpl::add_region(const Wish& wish, Retired& retired,
     free_numbers_.pop_back();
   }
   directory_.set(number, region->get());
-  added.push_back((*region)->memory());
   regions_[number] = std::move(*region);
   region_bytes_ += shape.bytes();
   SizeClass& size_class = classes_[wish.key];
@@ -280,18 +271,6 @@ void HotTierImpl::retire(std::uint32_t number, Retired& retired) {
   directory_.set(number, nullptr);
   free_numbers_.push_back(number);
   retired.push_back(std::move(regions_[number]));
-}
-
-void HotTierImpl::tell(const std::vector<MutableByteSpan>& added, const Retired& retired) {
-  if (added.empty() && retired.empty()) return;
-  std::function<void(MutableByteSpan, bool)> observer;
-  {
-    MutexLock lock(mutex_);
-    observer = observer_;
-  }
-  if (!observer) return;
-  for (const auto& region : retired) observer(region->memory(), false);
-  for (const MutableByteSpan memory : added) observer(memory, true);
 }
 
 void HotTierImpl::set_limit(NamespaceId ns, std::uint64_t bytes) {
@@ -375,7 +354,6 @@ void HotTierImpl::free(std::span<const Location> locations) {
     for (const Location location : locations) give(location);
     if (region_bytes_ > capacity_) retire_empty(0, retired);
   }
-  tell({}, retired);
 }
 
 TierUsage HotTierImpl::usage() const {
@@ -394,7 +372,6 @@ void HotTierImpl::close() {
     MutexLock lock(mutex_);
     retire_empty(UINT64_MAX, retired);
   }
-  tell({}, retired);
 }
 
 void HotTierImpl::set_capacity(std::uint64_t bytes) {
@@ -405,7 +382,6 @@ void HotTierImpl::set_capacity(std::uint64_t bytes) {
     allowed_bytes_ = std::max(capacity_, region_bytes_);
     if (region_bytes_ > capacity_) retire_empty(0, retired);
   }
-  tell({}, retired);
 }
 
 std::vector<SharedRegion> HotTierImpl::share(NamespaceId ns) {
@@ -417,11 +393,6 @@ std::vector<SharedRegion> HotTierImpl::share(NamespaceId ns) {
     if (region->seal().ok()) shared.push_back({region->fd(), region->shape().bytes(), ns});
   }
   return shared;
-}
-
-void HotTierImpl::set_region_observer(std::function<void(MutableByteSpan, bool)> observer) {
-  MutexLock lock(mutex_);
-  observer_ = std::move(observer);
 }
 
 void HotTierImpl::check_invariants() const {

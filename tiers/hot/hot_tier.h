@@ -49,9 +49,6 @@ class HotTier : public AddressableTier {
  public:
   /// The regions of one namespace. A region that was ever shared goes to no other namespace.
   virtual std::vector<SharedRegion> share(NamespaceId namespace_id) = 0;
-  /// Every region's memory, as it comes and goes: for registering with io_uring.
-  virtual void set_region_observer(
-      std::function<void(MutableByteSpan region, bool added)> observer) = 0;
   virtual void check_invariants() const = 0;
 };
 

@@ -125,8 +125,6 @@ class Device : public Poller {
   // --- transfers: confined ----------------------------------------------------------------
   /// False when depth is reached; the op is then untouched.
   virtual bool submit(IoOp& op) = 0;
-  /// Memory that transfers will use often; optional speed, never meaning. Confined.
-  virtual void register_buffers(MutableByteSpan region) { static_cast<void>(region); }
 
   virtual DeviceInfo device_info() const = 0;
   virtual DeviceCounters device_counters() const = 0;

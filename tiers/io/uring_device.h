@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // uring_device.h — Device over io_uring: the fast one.
 //
-// register_buffers is left as it is: a registered buffer keeps its pages pinned, and its slot keeps
-// pointing at them, after the region was unmapped; as the interface cannot take a region back,
-// memory would outgrow its limit and a new region at an old address would receive another's bytes.
+// Buffers are not registered with the ring; docs/decisions/0005 says why.
 //
 // Threading:  as Device; submit and poll are confined to one thread, checked in debug builds.
 // Blocking:   as Device.

@@ -23,6 +23,7 @@ namespace {
 using Align = Table::Align;
 
 constexpr std::uint64_t kFilesWanted = 4096;
+constexpr std::uint64_t kLockedWanted = kMiB;
 constexpr std::uint64_t kFreeWanted = 10 * kGiB;
 constexpr std::uint64_t kFreeNeeded = kGiB;
 
@@ -143,9 +144,9 @@ absl::StatusOr<ExitCode> run_doctor(const std::string& directory, Output& output
   for (Finding& finding : check_device(place)) findings.push_back(std::move(finding));
   findings.push_back(check_limit("open files", RLIMIT_NOFILE, kFilesWanted,
                                  "ulimit -n 65536, or LimitNOFILE=65536 in the unit"));
-  findings.push_back(check_limit("locked memory", RLIMIT_MEMLOCK, kGiB,
+  findings.push_back(check_limit("locked memory", RLIMIT_MEMLOCK, kLockedWanted,
                                  "ulimit -l unlimited, or LimitMEMLOCK=infinity in the unit; "
-                                 "without it buffers are not registered with io_uring"));
+                                 "kernels before 5.12 count the rings of io_uring against it"));
   findings.push_back(check_huge_pages());
   findings.push_back(check_free_space(place));
   findings.push_back(check_rocksdb_build());

@@ -185,27 +185,6 @@ TEST(HotTier, ShrinksAsRegionsBecomeEmptyAndGrowsAtOnce) {
   EXPECT_LE(region_bytes(*tier), 16 * kMiB);
 }
 
-TEST(HotTier, ObserverSeesEveryRegionComeAndGo) {
-  const auto tier = open_tier(4 * kMiB, std::nullopt);
-  std::map<std::byte*, std::size_t> known;
-  tier->set_region_observer([&known](MutableByteSpan region, bool added) {
-    if (added) {
-      EXPECT_TRUE(known.emplace(region.data(), region.size()).second);
-    } else {
-      EXPECT_EQ(known.erase(region.data()), 1U);
-    }
-  });
-  for (const std::uint32_t size : {8U * 1024, 300U * 1024}) {
-    const std::vector<Location> filled = fill(*tier, kOne, size);
-    std::uint64_t total = 0;
-    for (const auto& [start, bytes] : known) total += bytes;
-    EXPECT_EQ(total, region_bytes(*tier));
-    tier->free(filled);
-  }
-  tier->close();
-  EXPECT_TRUE(known.empty());
-}
-
 // --- property -----------------------------------------------------------------------------------
 
 TEST(HotTier, NoSlotIsHandedOutTwiceAndTheLimitIsExact) {
