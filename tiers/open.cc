@@ -8,6 +8,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "engine/base/event_loop.h"
 #include "engine/base/mutex.h"
+#include "engine/base/process_limits.h"
 #include "engine/base/status.h"
 #include "engine/engine_factory.h"
 #include "tiers/memory_plan.h"
@@ -59,6 +60,12 @@ std::uint64_t default_cold_bytes(tiers::Device& device, const std::string& direc
   return free_bytes.ok() ? std::min(*free_bytes / 2, kDefaultColdBytesMax) : kDefaultColdBytesMax;
 }
 
+/// More than the catalog and the policy reserve for as many blocks as metadata_bytes allows
+/// (measured: 1.07 of it).
+std::uint64_t catalog_address_bytes(const EngineOptions& options) {
+  return options.metadata_bytes + options.metadata_bytes / 4 + 32 * kMiB;
+}
+
 /// Members stand in the order in which they are made; they go in the opposite one: the engine
 /// closes first, while its tiers and their threads still run.
 class StandardStore final : public Store {
@@ -67,12 +74,16 @@ class StandardStore final : public Store {
       : device_(std::move(device)),
         io_loop_(clock, device_.get()),
         index_loop_(clock),
-        mover_loop_(clock),
-        io_thread_("cold-io", io_loop_),
-        index_thread_("cold-index", index_loop_),
-        mover_thread_("mover", mover_loop_) {}
+        mover_loop_(clock) {}
 
   absl::Status open(const StoreOptions& options) {
+    // The catalog's address space is held for it before anything is made: arenas of the threads
+    // that come first would take it, and the catalog has no way to fail.
+    CAIRN_ASSIGN_OR_RETURN(HeldAddressSpace for_catalog,
+                           HeldAddressSpace::hold(catalog_address_bytes(options.engine)));
+    CAIRN_ASSIGN_OR_RETURN(io_thread_, LoopThread::start("cold-io", io_loop_));
+    CAIRN_ASSIGN_OR_RETURN(index_thread_, LoopThread::start("cold-index", index_loop_));
+    CAIRN_ASSIGN_OR_RETURN(mover_thread_, LoopThread::start("mover", mover_loop_));
     tiers::ColdOptions cold = options.cold;
     cold.directory = options.directory;
     cold.mode = options.mode;
@@ -83,11 +94,10 @@ class StandardStore final : public Store {
                                                                .io_loop = &io_loop_,
                                                                .index_loop = &index_loop_}));
     sizes_ = std::make_unique<FixedSizes>(*cold_);
-    // Hot's regions are not registered with the ring: that faults every page of a region in at
-    // once, half a second each, on the thread that all reads wait for.
     CAIRN_ASSIGN_OR_RETURN(hot_,
                            tiers::open_hot_tier({.capacity_bytes = options.engine.hot_bytes},
                                                 [this](NamespaceId id) { return (*sizes_)(id); }));
+    for_catalog.release();
     CAIRN_ASSIGN_OR_RETURN(engine_, make_engine(options.engine, {.hot = hot_.get(),
                                                                  .cold = cold_.get(),
                                                                  .mover_loop = &mover_loop_,
@@ -111,7 +121,7 @@ class StandardStore final : public Store {
  private:
   std::unique_ptr<tiers::Device> device_;
   EventLoop io_loop_, index_loop_, mover_loop_;
-  LoopThread io_thread_, index_thread_, mover_thread_;
+  std::unique_ptr<LoopThread> io_thread_, index_thread_, mover_thread_;
   std::unique_ptr<DurableTier> cold_;
   std::unique_ptr<FixedSizes> sizes_;
   std::unique_ptr<tiers::HotTier> hot_;

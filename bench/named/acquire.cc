@@ -39,7 +39,7 @@ class HotEngine {
         made->hot_, tiers::open_hot_tier({.capacity_bytes = hot_bytes}, [block_bytes](NamespaceId) {
           return std::optional<std::uint32_t>(block_bytes);
         }));
-    made->thread_ = std::make_unique<LoopThread>("bench-mover", made->loop_);
+    CAIRN_ASSIGN_OR_RETURN(made->thread_, LoopThread::start("bench-mover", made->loop_));
     EngineOptions options;
     options.hot_bytes = hot_bytes;
     options.metadata_bytes = blocks * 512 + 64 * kMiB;

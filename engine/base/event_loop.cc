@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/base/event_loop.h"
 
-#include <pthread.h>
-
 #include <algorithm>
+
+#include "engine/base/process_limits.h"
+#include "engine/base/status.h"
 
 namespace cairn {
 
@@ -112,12 +113,14 @@ void EventLoop::wait(Duration max_wait) {
   }
 }
 
-LoopThread::LoopThread(std::string name, EventLoop& loop) : loop_(loop) {
-  thread_ = std::thread([this, name = std::move(name)] {
-    pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
-    loop_.run();
-  });
+absl::StatusOr<std::unique_ptr<LoopThread>> LoopThread::start(std::string name, EventLoop& loop) {
+  CAIRN_ASSIGN_OR_RETURN(std::thread thread,
+                         start_thread(std::move(name), [&loop] { loop.run(); }));
+  return std::unique_ptr<LoopThread>(new LoopThread(loop, std::move(thread)));
 }
+
+LoopThread::LoopThread(EventLoop& loop, std::thread thread)
+    : loop_(loop), thread_(std::move(thread)) {}
 
 LoopThread::~LoopThread() {
   loop_.stop();

@@ -17,12 +17,14 @@
 #include <atomic>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
 #include "engine/base/clock.h"
 #include "engine/base/mutex.h"
 
@@ -82,12 +84,15 @@ class EventLoop {
 /// A named thread that runs one loop until destroyed.
 class LoopThread {
  public:
-  LoopThread(std::string name, EventLoop& loop);
+  /// `busy` when the process may have no more threads. The loop outlives what is returned.
+  static absl::StatusOr<std::unique_ptr<LoopThread>> start(std::string name, EventLoop& loop);
   ~LoopThread();
   LoopThread(const LoopThread&) = delete;
   LoopThread& operator=(const LoopThread&) = delete;
 
  private:
+  LoopThread(EventLoop& loop, std::thread thread);
+
   EventLoop& loop_;
   std::thread thread_;
 };

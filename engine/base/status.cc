@@ -43,6 +43,12 @@ const CodeInfo& info(ErrorCode code) {
   return kCodes[static_cast<std::size_t>(code)];
 }
 
+absl::Status make_status(absl::StatusCode canonical, ErrorCode code, std::string_view message) {
+  absl::Status status(canonical, absl::string_view(message.data(), message.size()));
+  status.SetPayload(kPayloadUrl, absl::Cord(std::string(1, static_cast<char>(code))));
+  return status;
+}
+
 }  // namespace
 
 std::string_view message_of(const absl::Status& status) {
@@ -54,9 +60,7 @@ std::string_view error_code_name(ErrorCode code) {
 }
 
 absl::Status make_error(ErrorCode code, std::string_view message) {
-  absl::Status status(info(code).canonical, absl::string_view(message.data(), message.size()));
-  status.SetPayload(kPayloadUrl, absl::Cord(std::string(1, static_cast<char>(code))));
-  return status;
+  return make_status(info(code).canonical, code, message);
 }
 
 ErrorCode error_code(const absl::Status& status) {
@@ -72,17 +76,23 @@ ErrorCode error_code(const absl::Status& status) {
 
 absl::Status with_context(const absl::Status& status, std::string_view context) {
   if (status.ok()) return status;
-  return make_error(error_code(status), concat(context, ": ", message_of(status)));
+  return make_status(status.code(), error_code(status), concat(context, ": ", message_of(status)));
 }
 
 absl::Status from_errno(int error, std::string_view what) {
   ErrorCode code = ErrorCode::io;
-  if (error == ENOSPC || error == EDQUOT) code = ErrorCode::no_space;
+  // A file beyond RLIMIT_FSIZE, or the file system's own limit, is room that cannot be made.
+  if (error == ENOSPC || error == EDQUOT || error == EFBIG) code = ErrorCode::no_space;
   if (error == ENOENT) code = ErrorCode::not_found;
   if (error == EROFS) code = ErrorCode::read_only;
-  std::array<char, 128> text{};
-  return make_error(
-      code, concat(what, ": ", std::string_view(strerror_r(error, text.data(), text.size()))));
+  std::array<char, 128> buffer{};
+  const std::string text =
+      concat(what, ": ", std::string_view(strerror_r(error, buffer.data(), buffer.size())));
+  // The medium said no, but it is the caller who may not.
+  if (error == EACCES || error == EPERM) {
+    return make_status(absl::StatusCode::kPermissionDenied, code, text);
+  }
+  return make_error(code, text);
 }
 
 }  // namespace cairn

@@ -21,7 +21,7 @@ enum class ErrorCode : std::uint8_t {
   too_large,         // a block larger than a segment or the hot tier holds
   mismatch,          // a namespace or block exists with another descriptor or length
   not_found,         // there is no store, namespace or segment of that name
-  busy,              // a bounded queue or the leasable share is full: come again
+  busy,              // a queue, the leasable share, threads or memory are used up: come again
   no_space,          // room could not be made
   refused,           // admission or the write budget will not write it
   deadline,          // not done in time
@@ -54,7 +54,7 @@ inline bool has_code(const absl::Status& status, ErrorCode code) {
 /// Adds context in front, once per layer, and keeps the ErrorCode: "read segment 17 @ 4096: …".
 absl::Status with_context(const absl::Status& status, std::string_view context);
 
-/// The one place where errno becomes a Status. `what` names the call and its object.
+/// The one place where errno becomes a Status: of a `what`. Forbidden is `io` and PermissionDenied.
 absl::Status from_errno(int error, std::string_view what);
 
 }  // namespace cairn

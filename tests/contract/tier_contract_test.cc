@@ -103,8 +103,8 @@ class RealColdUnderTest final : public TierUnderTest {
     device_ = std::move(*device);
     io_loop_ = std::make_unique<EventLoop>(system_clock(), device_.get());
     index_loop_ = std::make_unique<EventLoop>(system_clock());
-    io_thread_ = std::make_unique<LoopThread>("cold-io", *io_loop_);
-    index_thread_ = std::make_unique<LoopThread>("cold-index", *index_loop_);
+    io_thread_ = *LoopThread::start("cold-io", *io_loop_);
+    index_thread_ = *LoopThread::start("cold-index", *index_loop_);
     auto tier = tiers::open_cold_tier(
         {.directory = directory_.path(), .cold_bytes = 48 * kMiB},
         {.device = device_.get(), .io_loop = io_loop_.get(), .index_loop = index_loop_.get()});

@@ -132,7 +132,8 @@ class EngineStress : public ::testing::Test {
   MemoryHotTier hot_{40 * kBytes};
   EventLoop cold_loop_{system_clock()}, mover_loop_{system_clock()};
   MemoryTier cold_{{.capacity_bytes = 80 * kBytes, .loop = &cold_loop_}};
-  LoopThread cold_thread_{"cold", cold_loop_}, mover_thread_{"mover", mover_loop_};
+  std::unique_ptr<LoopThread> cold_thread_ = *LoopThread::start("cold", cold_loop_);
+  std::unique_ptr<LoopThread> mover_thread_ = *LoopThread::start("mover", mover_loop_);
   std::unique_ptr<Engine> engine_;
   NamespaceId content_{}, mutable_{};
   const std::size_t rounds_ = scaled(3000);

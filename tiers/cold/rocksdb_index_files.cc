@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "engine/base/process_limits.h"
+
 namespace cairn::tiers {
 namespace {
 
@@ -48,15 +50,19 @@ class IndexWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
   using Base::Append;
   using Base::PositionedAppend;
 
+  // RocksDB writes on its own threads, which take their signal mask from whoever began them.
   IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* debug) override {
+    const FileSizeSignalBlock block;
     return appended(Base::Append(data, options, debug), data.size(), options, debug);
   }
   IOStatus Append(const Slice& data, const IOOptions& options,
                   const DataVerificationInfo& verification, IODebugContext* debug) override {
+    const FileSizeSignalBlock block;
     return appended(Base::Append(data, options, verification, debug), data.size(), options, debug);
   }
   IOStatus PositionedAppend(const Slice& data, std::uint64_t offset, const IOOptions& options,
                             IODebugContext* debug) override {
+    const FileSizeSignalBlock block;
     const IOStatus status = Base::PositionedAppend(data, offset, options, debug);
     if (status.ok()) events_->bytes_written.fetch_add(data.size());
     return soften(status, *events_);
@@ -89,6 +95,7 @@ class IndexWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
   /// disk; when that fails the index sees that there is no room and asks the free space instead.
   void PrepareWrite(std::size_t offset, std::size_t length, const IOOptions& options,
                     IODebugContext* debug) override {
+    const FileSizeSignalBlock block;
     if (!log_ || preallocation_ == 0) {
       Base::PrepareWrite(offset, length, options, debug);
       return;

@@ -16,11 +16,18 @@
 #include <optional>
 #include <set>
 
+#include "engine/base/process_limits.h"
 #include "engine/base/status.h"
 #include "engine/base/text.h"
 
 namespace cairn::tiers {
 namespace {
+
+constexpr int kFileOpeningThreads = 4;
+/// Flush, compaction, its timer, and those that open files but for the caller's.
+constexpr std::size_t kThreadsOfRocksdb = 3 + kFileOpeningThreads - 1;
+/// What opening takes beside the cache and the memtables: tables' indexes, the replay of the log.
+constexpr std::uint64_t kOpenBytes = 32 * kMiB;
 
 std::string_view view(const std::string& text) {
   return text;
@@ -126,6 +133,7 @@ rocksdb::Options database_options(const IndexOptions& options, rocksdb::Env* env
   out.avoid_flush_during_shutdown = true;  // the index flushes itself, where that is safe
   out.max_background_jobs = 2;
   out.max_open_files = -1;  // every file is opened at once, so that a missing one is noticed
+  out.max_file_opening_threads = kFileOpeningThreads;
   shape_levels(options, out);
   out.compression = rocksdb::kNoCompression;  // hashes and sums do not shrink
   out.manifest_preallocation_size = 64 * kKiB;
@@ -261,6 +269,12 @@ absl::StatusOr<IndexDatabase> open_index_database(const IndexOptions& options, I
   const IndexFilesOptions files{
       .read_only = read_only,
       .log_preallocation_bytes = write_buffer_bytes(options) + write_buffer_bytes(options) / 8};
+  // Where a thread or memory is missing RocksDB throws, and hangs or aborts over its own exception:
+  // what opening takes is asked for before.
+  CAIRN_RETURN_IF_ERROR(with_context(
+      check_resources(kThreadsOfRocksdb,
+                      options.cache_bytes + 2 * write_buffer_bytes(options) + kOpenBytes),
+      "open index"));
   IndexDatabase out;
   out.log_filter = std::make_unique<LogFilter>();
   auto* const filter = static_cast<LogFilter*>(out.log_filter.get());

@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "engine/base/check.h"
+#include "engine/base/process_limits.h"
 #include "engine/base/status.h"
 
 #if !defined(F_SEAL_FUTURE_WRITE)
@@ -25,6 +26,7 @@ absl::StatusOr<std::unique_ptr<Region>> Region::make(const RegionShape& shape, s
   std::unique_ptr<Region> region(new Region(shape, serial));
   region->fd_ = memfd_create("cairn-hot", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (region->fd_ < 0) return from_errno(errno, "memfd_create for a hot region");
+  const FileSizeSignalBlock block;  // RLIMIT_FSIZE counts a memfd as a file
   if (ftruncate(region->fd_, static_cast<off_t>(shape.bytes())) != 0) {
     return from_errno(errno, "size a hot region");
   }

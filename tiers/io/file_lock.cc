@@ -12,6 +12,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "engine/base/process_limits.h"
 #include "engine/base/status.h"
 #include "engine/base/text.h"
 #include "tiers/io/posix_files.h"
@@ -93,6 +94,7 @@ absl::StatusOr<std::unique_ptr<FileLock>> PosixFiles::lock_file(const std::strin
   std::string content(owner);
   if (owner.find("pid=") == std::string_view::npos) content = concat(identity(), " ", owner);
   content.push_back('\n');
+  const FileSizeSignalBlock block;
   if (::ftruncate(fd, 0) != 0 ||
       ::pwrite(fd, content.data(), content.size(), 0) != static_cast<ssize_t>(content.size())) {
     return from_errno(errno, concat("write ", path));

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "engine/base/process_limits.h"
 #include "engine/base/status.h"
 #include "engine/base/text.h"
 #include "tiers/io/aligned_buffer.h"
@@ -113,6 +114,7 @@ absl::StatusOr<std::unique_ptr<Device>> try_uring(const std::string& directory,
 absl::StatusOr<std::unique_ptr<Device>> open_device(const std::string& directory,
                                                     const DeviceOptions& options) {
   if (options.depth == 0) return make_error(ErrorCode::invalid_argument, "device depth is 0");
+  const FileSizeSignalBlock block;  // trying writes, on the caller's thread
   const std::string existing = nearest_existing(directory);
   std::string note = options.direct ? why_not_direct(existing) : "O_DIRECT: not wanted";
   const bool direct = note.empty();
@@ -121,7 +123,7 @@ absl::StatusOr<std::unique_ptr<Device>> open_device(const std::string& directory
     if (device.ok() || options.choice == DeviceChoice::io_uring) return device;
     note = concat(note, note.empty() ? "" : "; ", message_of(device.status()));
   }
-  return std::make_unique<PosixDevice>(options.depth, options.posix_threads, direct, note);
+  return PosixDevice::open(options.depth, options.posix_threads, direct, note);
 }
 
 }  // namespace cairn::tiers

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tiers/io/posix_device.h"
 
-#include <pthread.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+
+#include "engine/base/process_limits.h"
+#include "engine/base/status.h"
 
 namespace cairn::tiers {
 namespace {
@@ -39,15 +41,20 @@ void transfer(IoOp& op) {
 
 }  // namespace
 
-PosixDevice::PosixDevice(std::uint32_t depth, std::uint32_t threads, bool direct, std::string note)
-    : PosixFiles("posix", depth, direct, std::move(note)), depth_(depth) {
+absl::StatusOr<std::unique_ptr<PosixDevice>> PosixDevice::open(std::uint32_t depth,
+                                                               std::uint32_t threads, bool direct,
+                                                               std::string note) {
+  std::unique_ptr<PosixDevice> device(new PosixDevice(depth, direct, std::move(note)));
   for (std::uint32_t i = 0; i < std::max(1U, threads); ++i) {
-    threads_.emplace_back([this] {
-      pthread_setname_np(pthread_self(), "cairn-io");
-      work();
-    });
+    CAIRN_ASSIGN_OR_RETURN(std::thread thread,
+                           start_thread("cairn-io", [self = device.get()] { self->work(); }));
+    device->threads_.push_back(std::move(thread));
   }
+  return device;
 }
+
+PosixDevice::PosixDevice(std::uint32_t depth, bool direct, std::string note)
+    : PosixFiles("posix", depth, direct, std::move(note)), depth_(depth) {}
 
 PosixDevice::~PosixDevice() {
   thread_.detach();

@@ -27,7 +27,10 @@ namespace cairn::tiers {
 
 class PosixDevice final : public PosixFiles {
  public:
-  PosixDevice(std::uint32_t depth, std::uint32_t threads, bool direct, std::string note);
+  /// At least one thread; `busy` when the process may not have that many.
+  static absl::StatusOr<std::unique_ptr<PosixDevice>> open(std::uint32_t depth,
+                                                           std::uint32_t threads, bool direct,
+                                                           std::string note);
   ~PosixDevice() override;
 
   bool submit(IoOp& op) override;
@@ -35,6 +38,7 @@ class PosixDevice final : public PosixFiles {
   void wake() override;
 
  private:
+  PosixDevice(std::uint32_t depth, bool direct, std::string note);
   void work();
 
   const std::uint32_t depth_;

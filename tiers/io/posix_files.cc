@@ -12,6 +12,7 @@
 #include <cerrno>
 
 #include "engine/base/check.h"
+#include "engine/base/process_limits.h"
 #include "engine/base/status.h"
 #include "engine/base/text.h"
 
@@ -95,6 +96,7 @@ absl::Status PosixFiles::allocate(FileId file, std::uint64_t bytes) {
   const auto size = static_cast<off_t>(bytes);
   struct stat before {};
   if (::fstat(fd, &before) != 0) return from_errno(errno, "stat");
+  const FileSizeSignalBlock block;
   if (size > 0 && retry_interrupted([&] { return ::fallocate(fd, 0, 0, size); }) != 0 &&
       errno != EOPNOTSUPP) {
     const int error = errno;
@@ -201,6 +203,7 @@ absl::StatusOr<std::string> PosixFiles::read_small(const std::string& path) {
 absl::Status PosixFiles::write_small(const std::string& path, ByteSpan content) {
   const Descriptor file(path, O_WRONLY | O_CREAT | O_TRUNC);
   if (!file.ok()) return failed("open", path);
+  const FileSizeSignalBlock block;
   while (!content.empty()) {
     const ssize_t written =
         retry_interrupted([&] { return ::write(file.get(), content.data(), content.size()); });

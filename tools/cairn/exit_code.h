@@ -39,6 +39,8 @@ ErrorReaction reaction_to(ErrorCode code);
 
 /// The status with a hint of its own for the person who reads it.
 absl::Status with_hint(absl::Status status, std::string_view hint);
+/// Whether somebody gave it one.
+bool has_hint(const absl::Status& status);
 /// Its own hint, else the table's. The status must not be OK.
 std::string hint_of(const absl::Status& status);
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // cairn: the command line. Puts the commands together, runs one, turns what comes back into
 // an exit code. What a command does stands in its own file.
+#include <new>
+
 #include "tools/cairn/arguments.h"
 #include "tools/cairn/commands.h"
 #include "tools/cairn/output.h"
@@ -41,12 +43,22 @@ absl::StatusOr<ExitCode> run(int argc, const char* const* argv, cairn::tools::Ou
   return ExitCode::ok;
 }
 
+/// The one thing of ours that may be thrown to here.
+absl::StatusOr<ExitCode> run_within_memory(int argc, const char* const* argv,
+                                           cairn::tools::Output& output) {
+  try {
+    return run(argc, argv, output);
+  } catch (const std::bad_alloc&) {
+    return cairn::make_error(cairn::ErrorCode::busy, "out of memory");
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   cairn::tools::install_signal_handlers();
   cairn::tools::Output output;
-  const absl::StatusOr<ExitCode> result = run(argc, argv, output);
+  const absl::StatusOr<ExitCode> result = run_within_memory(argc, argv, output);
   if (!result.ok()) output.failure(result.status());
   const absl::Status written = output.finish();
   if (result.ok() && !written.ok()) {

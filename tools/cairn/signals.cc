@@ -41,6 +41,7 @@ void install_signal_handlers() {
   CAIRN_CHECK(sigaction(SIGTERM, &action, nullptr) == 0);
   action.sa_handler = SIG_IGN;
   CAIRN_CHECK(sigaction(SIGPIPE, &action, nullptr) == 0);
+  CAIRN_CHECK(sigaction(SIGXFSZ, &action, nullptr) == 0);
 }
 
 InterruptGuard::InterruptGuard() {

@@ -11,8 +11,8 @@
 
 namespace cairn::tools {
 
-/// From here on SIGINT and SIGTERM end the process with 130, and SIGPIPE does nothing: a pipe
-/// that closed is seen by who writes to it.
+/// From here on SIGINT and SIGTERM end the process with 130, and SIGPIPE and SIGXFSZ do nothing: a
+/// pipe that closed, or a file that may not grow, is seen by who writes to it.
 void install_signal_handlers();
 
 /// While one lives, the first signal only makes interrupted() true; the second ends the process.

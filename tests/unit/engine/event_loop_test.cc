@@ -69,7 +69,8 @@ TEST(EventLoop, EverythingPostedBeforeStopRuns) {
   EventLoop loop(system_clock());
   std::atomic<int> ran = 0;
   {
-    LoopThread thread("test-loop", loop);
+    const auto thread = LoopThread::start("test-loop", loop);
+    ASSERT_TRUE(thread.ok());
     std::vector<std::thread> posters;
     for (int t = 0; t < 4; ++t) {
       posters.emplace_back([&] {

@@ -46,8 +46,18 @@ TEST(Status, AForeignStatusGetsTheNearestCode) {
 TEST(Status, ErrnoIsTranslatedByWhatTheCallerShouldDo) {
   EXPECT_EQ(error_code(from_errno(ENOSPC, "write")), ErrorCode::no_space);
   EXPECT_EQ(error_code(from_errno(ENOENT, "open")), ErrorCode::not_found);
+  EXPECT_EQ(error_code(from_errno(EFBIG, "write")), ErrorCode::no_space);
   EXPECT_EQ(error_code(from_errno(EIO, "read")), ErrorCode::io);
   EXPECT_EQ(message_of(from_errno(EIO, "read a.seg")), "read a.seg: Input/output error");
+}
+
+TEST(Status, WhatIsForbiddenIsToldFromAMediumThatFails) {
+  for (const int error : {EACCES, EPERM}) {
+    const absl::Status status = with_context(from_errno(error, "open"), "store");
+    EXPECT_EQ(error_code(status), ErrorCode::io);
+    EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied);
+  }
+  EXPECT_NE(from_errno(EIO, "read").code(), absl::StatusCode::kPermissionDenied);
 }
 
 TEST(Status, MacrosPassTheFirstErrorOn) {

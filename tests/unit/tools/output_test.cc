@@ -57,6 +57,8 @@ TEST(Output, ExitCodesAreThoseThatScriptsRelyOn) {
   EXPECT_EQ(exit_of(ErrorCode::format), 9);
   EXPECT_EQ(exit_of(ErrorCode::io), 1);
   EXPECT_EQ(static_cast<int>(exit_code_of(interrupted_error())), 130);
+  EXPECT_EQ(static_cast<int>(exit_code_of(from_errno(EACCES, "open LOCK"))), 5);
+  EXPECT_NE(hint_of(from_errno(EACCES, "open LOCK")), reaction_to(ErrorCode::io).hint);
 }
 
 TEST(Output, AHintOfItsOwnGoesBeforeTheTables) {
