@@ -84,5 +84,21 @@ TEST_F(Cli, TooLittleMemoryIsAnError) {
   EXPECT_EQ(run({"get", "greeting"}).out, "hello");
 }
 
+TEST_F(Cli, ReadingNeedsNoLockFile) {
+  make_store();
+  std::filesystem::remove(dir() + "/LOCK");
+  std::filesystem::remove_all(dir() + "/state");
+  const auto before = fingerprint(dir());
+  EXPECT_EQ(run({"get", "greeting"}).out, "hello");
+  EXPECT_EQ(run({"get", "nothing"}).exit, 3);
+  for (const CliArguments& command :
+       {CliArguments{"ls"}, {"stats"}, {"verify"}, {"doctor"}, {"repair", "--dry-run"}}) {
+    EXPECT_EQ(run(command).exit, 0) << command.front();
+  }
+  EXPECT_EQ(fingerprint(dir()), before);
+  EXPECT_EQ(run({"put", "k", "-"}, "value").exit, 0);
+  EXPECT_EQ(run({"get", "greeting"}).out, "hello");
+}
+
 }  // namespace
 }  // namespace cairn::test

@@ -128,8 +128,12 @@ absl::StatusOr<OpenedStore> open_store_files(const ColdOptions& options,
     CAIRN_RETURN_IF_ERROR(check_empty(device, options.directory));
     CAIRN_RETURN_IF_ERROR(make_store_directories(device, options.directory));
   }
-  CAIRN_ASSIGN_OR_RETURN(opened.lock, device.lock_file(lock_path(options.directory),
-                                                       opened.read_only ? "" : lock_owner()));
+  auto lock = device.lock_file(lock_path(options.directory), opened.read_only ? "" : lock_owner());
+  // A reader makes no file. Where LOCK is missing nobody holds the store now; a writer that comes
+  // meanwhile is not kept out, and what it takes away from under the reader fails its checks.
+  const bool unlocked = opened.read_only && has_code(lock.status(), ErrorCode::not_found);
+  if (!lock.ok() && !unlocked) return lock.status();
+  if (lock.ok()) opened.lock = *std::move(lock);
   // Read again under the lock: another process may have been faster.
   auto loaded = load_superblock(device, options.directory);
   if (is_new && has_code(loaded.status(), ErrorCode::not_found)) {
