@@ -100,5 +100,92 @@ TEST_F(Cli, ReadingNeedsNoLockFile) {
   EXPECT_EQ(run({"get", "greeting"}).out, "hello");
 }
 
+TEST_F(Cli, WithoutItsSuperblockNobodyIsSentToRepair) {
+  make_store();
+  for (const bool damaged : {true, false}) {
+    for (const char* name : {"/CAIRN", "/state/CAIRN.copy"}) {
+      if (damaged) {
+        write_file(dir() + name, std::string(400, '\0'));
+      } else {
+        std::filesystem::remove(dir() + name);
+      }
+    }
+    const auto before = fingerprint(dir());
+    for (const CliArguments& command : {CliArguments{"get", "k"},
+                                        {"put", "k", "-"},
+                                        {"stats"},
+                                        {"repair"},
+                                        {"verify"},
+                                        {"inspect", "superblock"}}) {
+      SCOPED_TRACE(command.front());
+      const CliResult lost = run_json(command, "x");
+      expect_error(lost, 6, "corruption");
+      EXPECT_THAT(lost.object()["hint"].get<std::string>(), HasSubstr("repair cannot help"));
+    }
+    EXPECT_EQ(fingerprint(dir()), before);
+  }
+}
+
+TEST_F(Cli, PuttingIntoAnotherDirectorySaysWhatIsWrongWithIt) {
+  std::filesystem::create_directory(dir());
+  write_file(dir() + "/letters.txt", "not a store");
+  const CliResult put = run_json({"put", "k", "-"}, "x");
+  expect_error(put, 9, "format");
+  EXPECT_THAT(put.object()["hint"].get<std::string>(), HasSubstr("empty"));
+  EXPECT_THAT(put.object()["hint"].get<std::string>(), Not(HasSubstr("version")));
+  write_file(dir() + "/CAIRN", "a file of somebody else's");
+  EXPECT_THAT(run_json({"get", "k"}).object()["hint"].get<std::string>(),
+              Not(HasSubstr("version")));
+}
+
+TEST_F(Cli, ASizeOfZeroIsRefusedAndMakesNothing) {
+  for (const CliArguments& command : {CliArguments{"put", "k", "-", "--cold", "0"},
+                                      {"replay", "--cold", "0"},
+                                      {"replay", "--hot", "0MiB"},
+                                      {"verify", "--rate", "0"}}) {
+    const CliResult refused = run_json(command, "x");
+    expect_error(refused, 2, "invalid_argument");
+    EXPECT_THAT(refused.object()["message"].get<std::string>(), HasSubstr("size of 0"));
+    EXPECT_THAT(refused.object()["hint"].get<std::string>(),
+                HasSubstr(concat("`cairn ", command.front(), " --help`")));
+  }
+  EXPECT_FALSE(std::filesystem::exists(dir()));
+}
+
+TEST_F(Cli, AnEmptyNameIsAUsageError) {
+  make_store();
+  for (const CliArguments& command : {CliArguments{"explain", "--scheme", "native", "--tokens", ""},
+                                      {"get", "greeting", "-f", ""},
+                                      {"put", "k", ""}}) {
+    expect_error(run_json(command), 2, "invalid_argument");
+  }
+  expect_error(run_cairn({"stats", "--dir", "", "--json"}), 2, "invalid_argument");
+}
+
+TEST_F(Cli, HintsOfUsageErrorsNameTheCommand) {
+  make_store();
+  // Found by the command itself, not by the parser.
+  const CliResult small = run({"put", "k", "-", "--cold", "1MiB"}, "x");
+  EXPECT_EQ(small.exit, 2);
+  EXPECT_THAT(small.err, HasSubstr("see `cairn put --help`"));
+  const CliResult requests = run_cairn({"replay", "--requests", "0"});
+  EXPECT_EQ(requests.exit, 2);
+  EXPECT_THAT(requests.err, HasSubstr("see `cairn replay --help`"));
+}
+
+TEST_F(Cli, WhatBeginsWithADashGoesBehindTwo) {
+  make_store();
+  EXPECT_EQ(run_cairn({"put", "--dir", dir(), "--", "-k", "-"}, "dashed").exit, 0);
+  EXPECT_EQ(run_cairn({"get", "--dir", dir(), "--", "-k"}).out, "dashed");
+  const CliResult taken = run_cairn({"get", "--dir", dir(), "-k"});
+  EXPECT_EQ(taken.exit, 2);
+  EXPECT_THAT(taken.err, HasSubstr("unknown option '-k'"));
+  EXPECT_THAT(taken.err, HasSubstr("behind --"));
+  const CliResult behind = run_cairn({"get", "--dir", dir(), "--", "-k", "--json"});
+  EXPECT_EQ(behind.exit, 2);
+  EXPECT_THAT(behind.err, HasSubstr("one argument too many: '--json'"));
+  EXPECT_THAT(behind.err, Not(HasSubstr("did you mean '--json'")));
+}
+
 }  // namespace
 }  // namespace cairn::test

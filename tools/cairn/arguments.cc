@@ -4,6 +4,7 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <algorithm>
 #include <deque>
 
 #include "engine/base/text.h"
@@ -55,6 +56,21 @@ CLI::callback_t callback_of(std::string name, Command::Parse parse) {
   };
 }
 
+/// 0 means "not given" further down, and nobody who types it means that.
+absl::StatusOr<std::uint64_t> parse_size_above_zero(const std::string& typed) {
+  CAIRN_ASSIGN_OR_RETURN(const std::uint64_t bytes, parse_size_value(typed));
+  if (bytes > 0) return bytes;
+  return make_error(ErrorCode::invalid_argument, "a size of 0 leaves room for nothing");
+}
+
+/// An empty word is a shell variable that was not set, and no file.
+absl::Status check_path(std::string_view type, std::string_view typed) {
+  if (!typed.empty() || (type != "FILE" && type != "DIR")) return absl::OkStatus();
+  return make_error(ErrorCode::invalid_argument, type == "DIR"
+                                                     ? "the name of the directory is empty"
+                                                     : "the name of the file is empty; - is stdin");
+}
+
 CLI::App* selected(CLI::App* app) {
   while (!app->get_subcommands().empty()) app = app->get_subcommands().front();
   return app;
@@ -64,7 +80,9 @@ std::string or_suggestion(std::string_view word, const std::vector<std::string>&
                           const CLI::App& app) {
   const std::vector<std::string_view> candidates(known.begin(), known.end());
   if (const auto meant = nearest(word, candidates)) return concat("did you mean '", *meant, "'?");
-  return help_hint(app);
+  const std::string help = help_hint(app);
+  if (word.substr(0, 1) != "-") return help;
+  return concat("what begins with - and is no option goes behind --; ", help);
 }
 
 /// CLI11 names what it could not place; say what it probably was.
@@ -81,6 +99,10 @@ absl::Status unknown_word(CLI::App& root) {
       }
     }
     const std::string flag = word.substr(0, word.find('='));
+    if (std::find(known.begin(), known.end(), flag) != known.end()) {
+      return usage_error(concat("one argument too many: '", flag, "'"),
+                         "what stands behind -- is taken as it is: options go before it");
+    }
     return usage_error(concat("unknown option '", flag, "'"), or_suggestion(flag, known, app));
   }
   const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
@@ -119,33 +141,34 @@ void Command::flag(std::string_view name, bool& value, std::string_view help) {
 
 void Command::text(std::string_view name, std::string& value, std::string_view type,
                    std::string_view help, Need need) {
-  const auto parse = [&value](const std::string& typed) {
+  const auto parse = [&value, kind = std::string(type)](const std::string& typed) {
     value = typed;
-    return absl::OkStatus();
+    return check_path(kind, typed);
   };
   option(name, type, help, parse, value, need);
 }
 
 void Command::text(std::string_view name, std::optional<std::string>& value, std::string_view type,
                    std::string_view help) {
-  option(name, type, help, [&value](const std::string& typed) {
+  option(name, type, help, [&value, kind = std::string(type)](const std::string& typed) {
     value = typed;
-    return absl::OkStatus();
+    return check_path(kind, typed);
   });
 }
 
 void Command::size(std::string_view name, std::uint64_t& value, std::string_view help) {
   const auto parse = [&value](const std::string& typed) -> absl::Status {
-    CAIRN_ASSIGN_OR_RETURN(value, parse_size_value(typed));
+    CAIRN_ASSIGN_OR_RETURN(value, parse_size_above_zero(typed));
     return absl::OkStatus();
   };
   option(name, "SIZE", help, parse, value == 0 ? std::string() : format_size(value));
 }
 
 void Command::size(std::string_view name, std::optional<std::uint64_t>& value,
-                   std::string_view help) {
-  option(name, "SIZE", help, [&value](const std::string& typed) -> absl::Status {
-    CAIRN_ASSIGN_OR_RETURN(value, parse_size_value(typed));
+                   std::string_view help, Zero zero) {
+  option(name, "SIZE", help, [&value, zero](const std::string& typed) -> absl::Status {
+    CAIRN_ASSIGN_OR_RETURN(
+        value, zero == Zero::allowed ? parse_size_value(typed) : parse_size_above_zero(typed));
     return absl::OkStatus();
   });
 }
@@ -184,7 +207,7 @@ void Command::file(std::string_view name, std::string& value, std::string_view h
       name, help,
       [&value](const std::string& typed) {
         value = typed;
-        return absl::OkStatus();
+        return check_path("FILE", typed);
       },
       need);
 }
@@ -226,6 +249,10 @@ absl::StatusOr<CommandLine::Parsed> CommandLine::parse(int argc, const char* con
     return Parsed{{}, app.help()};
   } catch (const CLI::ExtrasError&) {
     return unknown_word(app);
+  } catch (const CLI::RequiredError& error) {
+    // What is missing may be what was taken for an option.
+    if (!app.remaining(true).empty()) return unknown_word(app);
+    return usage_error(error.what(), help_hint(*selected(&app)));
   } catch (const CLI::ParseError& error) {
     return usage_error(error.what(), help_hint(*selected(&app)));
   }
@@ -248,11 +275,19 @@ absl::StatusOr<CommandLine::Parsed> CommandLine::parse(int argc, const char* con
     }
   }
   if (node == &impl_->root) return Parsed{};
-  if (!node->run) {
-    return usage_error(concat("`cairn ", node->app->get_name(), "` needs to be told what"),
-                       help_hint(*node->app));
+  if (node->run) {
+    // What a command finds wrong with its own arguments is explained by its own help.
+    return Parsed{[run = node->run, hint = help_hint(*node->app)](Output& out) {
+                    auto ran = run(out);
+                    const bool bare = has_code(ran.status(), ErrorCode::invalid_argument) &&
+                                      !has_hint(ran.status());
+                    if (bare) ran = with_hint(ran.status(), hint);
+                    return ran;
+                  },
+                  {}};
   }
-  return Parsed{node->run, {}};
+  return usage_error(concat("`cairn ", node->app->get_name(), "` needs to be told what"),
+                     help_hint(*node->app));
 }
 
 }  // namespace cairn::tools

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // inspect: what lies on the medium, field by field.
+#include <chrono>
 #include <memory>
+#include <thread>
 
 #include "engine/base/text.h"
 #include "tiers/cold/inspect.h"
@@ -12,6 +14,9 @@ namespace cairn::tools {
 namespace {
 
 using Align = Table::Align;
+
+constexpr int kLooksMax = 3;
+constexpr int kLookAgainMillis = 20;
 
 std::string hex_number(std::uint64_t number) {
   std::string bytes;
@@ -62,7 +67,12 @@ Json namespace_object(const NamespaceInfo& info) {
 
 absl::StatusOr<ExitCode> inspect_superblock(const std::string& directory, Output& output) {
   CAIRN_ASSIGN_OR_RETURN(const auto device, device_for(directory));
-  const auto inspected = tiers::inspect_superblock(*device, directory);
+  auto inspected = tiers::inspect_superblock(*device, directory);
+  // Without the lock, a look may fall between a writer's two renames.
+  for (int i = 0; i < kLooksMax && inspected.ok() && inspected->needs_healing(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(kLookAgainMillis));
+    inspected = tiers::inspect_superblock(*device, directory);
+  }
   if (!inspected.ok()) return explain_open_error(inspected.status(), directory);
   const tiers::LoadedSuperblock& loaded = *inspected;
   const tiers::Superblock& superblock = loaded.superblock;
@@ -235,7 +245,9 @@ void add_inspect_command(CommandLine& line) {
   const auto directory = std::make_shared<std::string>();
   Command command =
       group.add({"superblock", "What the store is: format, identity, namespaces",
-                 "  cairn inspect superblock --dir /var/lib/cairn"},
+                 "  cairn inspect superblock --dir /var/lib/cairn\n"
+                 "Needs no lock: it also looks at a store that another process has open.\n"
+                 "Exit 6: one of its two copies is damaged or missing."},
                 [directory](Output& output) { return inspect_superblock(*directory, output); });
   add_directory_option(command, *directory);
 

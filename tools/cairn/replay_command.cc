@@ -44,7 +44,8 @@ void add_replay_command(CommandLine& line) {
   command.text("--dir", options.directory, "DIR",
                "The store; made where there is none [temporary, removed at the end]");
   command.size("--hot", options.hot_bytes, "RAM for blocks");
-  command.size("--warm", arguments->warm_bytes, "RAM for compressed blocks; not used yet");
+  command.size("--warm", arguments->warm_bytes, "RAM for compressed blocks; not used yet",
+               Command::Zero::allowed);
   command.size("--cold", options.cold_bytes, "Limit on disk");
   command.text("--model", options.model, "NAME", "Whose blocks: tiny, 1b, 8b, 70b or mla");
   command.count("--block-tokens", options.block_tokens, "Tokens for each id of the trace");

@@ -5,10 +5,14 @@
 #include <sys/statvfs.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <filesystem>
+#include <fstream>
 
 #include "engine/base/text.h"
+#include "tiers/cold/format.h"
+#include "tiers/cold/inspect.h"
 #include "tools/cairn/waiting.h"
 
 namespace cairn::tools {
@@ -34,9 +38,30 @@ absl::StatusOr<std::unique_ptr<Store>> open_with(const StoreOptions& options) {
   return store;
 }
 
+constexpr std::string_view kMakersHint =
+    "`cairn put` and `cairn replay` make one in a missing or empty directory";
+
 absl::Status no_store(const std::string& directory) {
   return with_hint(make_error(ErrorCode::not_found, concat("there is no store in ", directory)),
-                   "`cairn put` and `cairn replay` make one");
+                   kMakersHint);
+}
+
+/// Files are there, and no superblock of ours among them.
+bool holds_something_else(const std::string& directory) {
+  std::ifstream file(directory + "/CAIRN", std::ios::binary);
+  std::array<char, sizeof(tiers::kSuperblockMagic)> magic{};
+  file.read(magic.data(), magic.size());
+  const auto got = static_cast<std::size_t>(file.gcount());
+  return got < magic.size() ||
+         load_le<std::uint32_t>(as_bytes(std::string_view(magic.data(), got))) !=
+             tiers::kSuperblockMagic;
+}
+
+bool superblock_is_lost(const std::string& directory) {
+  const auto device = tiers::open_device(directory, {});
+  if (!device.ok()) return false;
+  const auto superblock = tiers::inspect_superblock(**device, directory);
+  return has_code(superblock.status(), ErrorCode::corruption);
 }
 
 }  // namespace
@@ -68,9 +93,20 @@ absl::Status check_store_exists(const std::string& directory) {
 
 absl::Status explain_open_error(absl::Status status, const std::string& directory) {
   if (has_code(status, ErrorCode::not_found)) {
-    return with_hint(std::move(status), "`cairn put` and `cairn replay` make a store");
+    return with_hint(std::move(status), kMakersHint);
+  }
+  if (has_code(status, ErrorCode::format) && holds_something_else(directory)) {
+    return with_hint(std::move(status),
+                     "nothing was changed; name the directory of a store, or one that is empty or "
+                     "does not exist yet");
   }
   if (has_code(status, ErrorCode::corruption)) {
+    if (superblock_is_lost(directory)) {
+      return with_hint(std::move(status),
+                       concat("without CAIRN or state/CAIRN.copy nothing can be read and repair "
+                              "cannot help: bring one of them back from a backup of ",
+                              directory, ", or begin anew in another directory"));
+    }
     return with_hint(std::move(status),
                      concat("`cairn repair --dir ", directory, "` rebuilds what can be rebuilt"));
   }

@@ -166,11 +166,6 @@ absl::StatusOr<ExitCode> run_repair(const RepairArguments& arguments, Output& ou
     progress->update(at.segments_done, concat(format_count(at.records), " records"));
   };
   const auto repaired = repair_store(*device, options);
-  if (has_code(repaired.status(), ErrorCode::corruption)) {
-    return with_hint(repaired.status(),
-                     "without CAIRN and state/CAIRN.copy there is no repair: bring one back from a "
-                     "copy, or begin in another directory");
-  }
   if (!repaired.ok()) return explain_open_error(repaired.status(), arguments.directory);
   const tiers::RepairReport& report = *repaired;
   if (progress) progress->finish();
