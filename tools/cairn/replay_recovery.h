@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // replay_recovery.h — after the kill: what came back, how fast, and what was promised.
 //
-// First the store is opened read-only, so that nothing can move, and every block that was
-// acknowledged is read and verified. Then it is opened as its next owner would, on a clock.
+// First the store is opened read-only and on a clock, so that nothing can move and nothing was
+// read before; one promised block is asked for, then every block that was acknowledged is read
+// and verified. Then it is opened as its next owner would.
 //
 // Threading: one thread, of a process that had none before. Blocking: disk.
 #pragma once
@@ -25,7 +26,7 @@ struct Recovery {
   std::uint64_t requests_before = 0;
   std::uint64_t puts_in_flight = 0;   // blocks, when the process was dead
   std::optional<double> first_hit_s;  // empty: nothing on disk had been promised
-  double full_s = 0;
+  double full_s = 0;                  // from the first opening until every block was known again
   std::array<PromiseCount, 3> by_durability;  // by Durability
 
   const PromiseCount& of(Durability durability) const {
@@ -44,11 +45,11 @@ struct ReplaySetting {
   ReplayJournal& journal;
 };
 
-/// Holds the store against the journal. Fills by_durability and puts_in_flight.
+/// Holds the store against the journal. Fills the whole of `recovery` but for requests_before.
 absl::Status judge_promises(const ReplaySetting& setting, Progress::Mode progress,
                             Recovery& recovery);
 
-/// Opens for the rest of the replay. Fills first_hit_s and full_s.
-absl::StatusOr<ReplayStore> reopen(const ReplaySetting& setting, Recovery& recovery);
+/// Opens for the rest of the replay.
+absl::StatusOr<ReplayStore> reopen(const ReplaySetting& setting);
 
 }  // namespace cairn::tools

@@ -75,7 +75,10 @@ absl::Status work(const ReplaySetting& setting, ReplayStore& opened, Progress::M
 
 // --- the parent ---------------------------------------------------------------------------
 
-enum class ChildEnd : std::uint8_t { killed, ended };
+struct ChildEnd {
+  bool killed = false;
+  std::uint64_t last_chance = 0;  // requests done when puts were last seen under way
+};
 
 void pause_watching() {
   const timespec time{0, kWatchInterval.ns};
@@ -93,25 +96,41 @@ bool has_ended(pid_t child, int options) {
 
 /// Watches from outside and kills when the time has come.
 absl::StatusOr<ChildEnd> watch(const ReplaySetting& setting, pid_t child, Progress::Mode mode) {
-  const auto target = static_cast<std::uint64_t>(
-      std::ceil(*setting.options.kill_at * static_cast<double>(setting.plan.requests())));
+  // Once the last request is done nothing is under way: within it is the last moment there is.
+  const std::uint64_t requests = setting.plan.requests();
+  const auto target =
+      std::min(requests - 1, static_cast<std::uint64_t>(std::ceil(*setting.options.kill_at *
+                                                                  static_cast<double>(requests))));
   Progress progress("replaying", "requests", setting.plan.requests(), mode);
+  ChildEnd end;
   while (true) {
     if (interrupted()) {
       kill(child, SIGKILL);
       has_ended(child, 0);
       return interrupted_error();
     }
-    if (has_ended(child, WNOHANG)) return ChildEnd::ended;
+    if (has_ended(child, WNOHANG)) return end;
     const std::uint64_t done = setting.journal.requests_done();
-    if (done >= target && setting.journal.puts_in_flight() > 0) {
+    const bool puts = setting.journal.puts_in_flight() > 0;
+    if (puts) end.last_chance = done;
+    if (puts && done >= target) {
       kill(child, SIGKILL);
       has_ended(child, 0);
-      return ChildEnd::killed;
+      end.killed = true;
+      return end;
     }
     progress.update(done, concat(format_size(setting.journal.verified_bytes()), " verified"));
     pause_watching();
   }
+}
+
+std::string missed_kill_hint(std::uint64_t last_chance, std::uint64_t requests) {
+  const double share =
+      std::floor(1000.0 * static_cast<double>(last_chance) / static_cast<double>(requests)) / 1000;
+  if (share <= 0) return "puts were never seen under way: replay more requests, or larger blocks";
+  return concat("puts were last seen under way after ", format_count(last_chance), " of ",
+                format_count(requests), " requests: give a --kill-at well below ",
+                format_fixed(share, 3), ", or replay more requests");
 }
 
 absl::Status run_until_killed(const ReplaySetting& setting, Progress::Mode mode) {
@@ -119,14 +138,16 @@ absl::Status run_until_killed(const ReplaySetting& setting, Progress::Mode mode)
   if (child < 0) return from_errno(errno, "fork");
   if (child == 0) run_child(setting);
   CAIRN_ASSIGN_OR_RETURN(const ChildEnd end, watch(setting, child, mode));
-  if (end == ChildEnd::killed) return absl::OkStatus();
+  if (end.killed) return absl::OkStatus();
   CAIRN_RETURN_IF_ERROR(setting.journal.failure());
   if (setting.journal.requests_done() < setting.plan.requests()) {
     return make_error(ErrorCode::internal, "the replaying process died by itself");
   }
-  return with_hint(make_error(ErrorCode::deadline,
-                              "the replay was over before puts were under way to kill it in"),
-                   "a smaller --kill-at, or a longer trace");
+  return with_hint(
+      make_error(ErrorCode::deadline,
+                 concat("the replay was over before it could be killed: after the share of ",
+                        format_fixed(*setting.options.kill_at, 3), " no put was under way")),
+      missed_kill_hint(end.last_chance, setting.plan.requests()));
 }
 
 /// What is stored, by what it takes on disk.
@@ -157,7 +178,7 @@ absl::StatusOr<ReplayReport> replay_in(const ReplaySetting& setting, Output& out
                        " requests; opening what is left"));
     CAIRN_RETURN_IF_ERROR(judge_promises(setting, mode, recovery));
     setting.journal.forget_pending();
-    CAIRN_ASSIGN_OR_RETURN(opened, reopen(setting, recovery));
+    CAIRN_ASSIGN_OR_RETURN(opened, reopen(setting));
   } else {
     CAIRN_ASSIGN_OR_RETURN(
         opened, open_replay_store(setting.options, setting.plan, setting.model, setting.journal,
