@@ -187,5 +187,28 @@ TEST_F(Cli, WhatBeginsWithADashGoesBehindTwo) {
   EXPECT_THAT(behind.err, Not(HasSubstr("did you mean '--json'")));
 }
 
+TEST_F(Cli, StatsShowWhatTheFileSystemHasAllocated) {
+  make_store();
+  ASSERT_EQ(run({"put", "k", "-", "--namespace", "kv"}, random_bytes(100'000)).exit, 0);
+  const auto stats = run_json({"stats"}).object();
+  std::uint64_t allocated = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(dir())) {
+    struct stat info {};
+    ASSERT_EQ(stat(entry.path().c_str(), &info), 0);
+    allocated += static_cast<std::uint64_t>(info.st_blocks) * 512;
+  }
+  const auto cold = stats["tiers"]["cold"];
+  EXPECT_EQ(cold["disk_bytes"], allocated);
+  EXPECT_GT(cold["disk_segments_bytes"].get<std::uint64_t>(), 100'000U);
+  EXPECT_GT(cold["disk_index_bytes"].get<std::uint64_t>(), 0U);
+  EXPECT_GE(cold["disk_bytes"].get<std::uint64_t>(), cold["disk_segments_bytes"]);
+  EXPECT_LE(cold["disk_bytes"].get<std::uint64_t>(), cold["capacity_bytes"]);
+  for (const auto& ns : stats["namespaces"]) {
+    EXPECT_EQ(ns["blocks"], 1) << ns["name"];
+    EXPECT_EQ(ns["bytes"], ns["name"] == "kv" ? 100'000 : 5);
+  }
+  EXPECT_THAT(run({"stats"}).out, HasSubstr("allocated"));
+}
+
 }  // namespace
 }  // namespace cairn::test

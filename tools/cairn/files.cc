@@ -96,6 +96,19 @@ absl::Status write_file_whole(const std::string& path, ByteSpan content) {
   return absl::OkStatus();
 }
 
+std::uint64_t allocated_bytes(const std::string& directory, std::string_view folder) {
+  namespace fs = std::filesystem;
+  std::uint64_t blocks = 0;
+  std::error_code error;
+  fs::recursive_directory_iterator at(fs::path(directory) / folder, error);
+  for (; !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
+    struct stat info {};
+    if (lstat(at->path().c_str(), &info) == 0) blocks += static_cast<std::uint64_t>(info.st_blocks);
+  }
+  constexpr std::uint64_t kStatBlock = 512;
+  return blocks * kStatBlock;
+}
+
 bool is_text(std::string_view bytes) {
   while (!bytes.empty()) {
     const std::size_t line = bytes.find_first_of("\n\t\r");

@@ -26,6 +26,10 @@ absl::Status write_file_whole(const std::string& path, ByteSpan content);
 /// Text that may go to a terminal: printable UTF-8, newlines and tabs.
 bool is_text(std::string_view bytes);
 
+/// What the file system has allocated (st_blocks) below a directory, in the files of its folder
+/// `folder`; with an empty one, everything. What goes away meanwhile counts nothing.
+std::uint64_t allocated_bytes(const std::string& directory, std::string_view folder = {});
+
 /// Made under $TMPDIR, else /var/tmp (which is a disk where /tmp may be RAM); removed with all
 /// that is in it.
 class TemporaryDirectory {

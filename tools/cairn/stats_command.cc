@@ -4,6 +4,7 @@
 
 #include "engine/base/text.h"
 #include "tools/cairn/commands.h"
+#include "tools/cairn/files.h"
 #include "tools/cairn/store_access.h"
 #include "tools/cairn/values.h"
 
@@ -47,7 +48,26 @@ Json counters_object(const DurableCounters& counters) {
           {"expired_ever", counters.expired_ever}};
 }
 
-Json stats_object(Store& store, const EngineStats& stats) {
+/// Beside what the tier counts: what the file system has given to it. Segments are allocated whole,
+/// so this is more than is used while the newest ones fill.
+struct DiskUse {
+  std::uint64_t all = 0, segments = 0, index = 0;
+};
+
+DiskUse disk_use(const std::string& directory) {
+  return {allocated_bytes(directory), allocated_bytes(directory, "segments"),
+          allocated_bytes(directory, "index")};
+}
+
+Json cold_object(const TierStats& tier, const DiskUse& disk) {
+  Json object = tier_object(tier);
+  object["disk_bytes"] = disk.all;
+  object["disk_segments_bytes"] = disk.segments;
+  object["disk_index_bytes"] = disk.index;
+  return object;
+}
+
+Json stats_object(Store& store, const EngineStats& stats, const DiskUse& disk) {
   Json object = make_object("stats");
   object["blocks"] = stats.catalog_blocks;
   object["state"] = stats.health.degraded ? "degraded" : "ok";
@@ -57,7 +77,7 @@ Json stats_object(Store& store, const EngineStats& stats) {
   object["last_close"] = stats.opened_clean ? "clean" : "stopped";
   object["recovered"] = stats.recovered;
   object["recovery_s"] = stats.recovery_s;
-  object["tiers"] = {{"cold", tier_object(stats.cold)}};
+  object["tiers"] = {{"cold", cold_object(stats.cold, disk)}};
   object["catalog_bytes"] = stats.catalog_bytes;
   object["pinned_blocks"] = stats.blocks_pinned;
   object["orphans"] = stats.orphans;
@@ -67,7 +87,9 @@ Json stats_object(Store& store, const EngineStats& stats) {
     Json one = {{"name", info.descriptor.name},
                 {"kind", std::string(namespace_kind_name(info.descriptor.kind))},
                 {"model", info.descriptor.model},
-                {"dtype", std::string(dtype_name(info.descriptor.dtype))}};
+                {"dtype", std::string(dtype_name(info.descriptor.dtype))},
+                {"blocks", 0},
+                {"bytes", 0}};
     for (const NamespaceStats& counted : stats.namespaces) {
       if (counted.name != info.descriptor.name) continue;
       one["blocks"] = counted.blocks;
@@ -81,7 +103,7 @@ Json stats_object(Store& store, const EngineStats& stats) {
   return object;
 }
 
-std::string stats_table(Store& store, const EngineStats& stats) {
+std::string stats_table(Store& store, const EngineStats& stats, const DiskUse& disk) {
   const auto& cold = stats.cold.usage;
   const auto& counters = stats.counters;
   Table table({Align::left, Align::left});
@@ -90,6 +112,8 @@ std::string stats_table(Store& store, const EngineStats& stats) {
   table.add({"blocks", format_count(stats.catalog_blocks)});
   table.add({"disk", concat(format_size(cold.used_bytes), " used, ", format_size(cold.dead_bytes),
                             " to be cleaned, of ", format_size(cold.capacity_bytes))});
+  table.add({"allocated", concat(format_size(disk.all), " by the file system: segments ",
+                                 format_size(disk.segments), ", index ", format_size(disk.index))});
   table.add({"device", concat(store.device_info().name,
                               store.device_info().direct ? ", O_DIRECT" : ", buffered")});
   table.add({"written ever", concat(format_size(counters.payload_bytes_written), " of blocks, ",
@@ -112,8 +136,9 @@ absl::StatusOr<ExitCode> run_stats(const std::string& directory, Output& output)
   CAIRN_ASSIGN_OR_RETURN(auto store, open_for_reading(directory));
   CAIRN_RETURN_IF_ERROR(wait_until_recovered(*store));
   const EngineStats stats = store->engine().stats();
-  output.object(stats_object(*store, stats));
-  output.text(stats_table(*store, stats));
+  const DiskUse disk = disk_use(directory);
+  output.object(stats_object(*store, stats, disk));
+  output.text(stats_table(*store, stats, disk));
   return stats.health.degraded ? ExitCode::degraded : ExitCode::ok;
 }
 
@@ -124,6 +149,9 @@ void add_stats_command(CommandLine& line) {
   Command command = line.add({"stats", "How full and how well a store is",
                               "  cairn stats --dir /var/lib/cairn\n"
                               "  cairn stats --dir /var/lib/cairn --json | jq .tiers.cold\n"
+                              "used_bytes: what the tier counts. disk_bytes: what the file system "
+                              "has allocated\n(st_blocks); segments are allocated whole. "
+                              "namespaces: blocks and their bytes.\n"
                               "Exit 7: the store is degraded."},
                              [directory](Output& output) { return run_stats(*directory, output); });
   add_directory_option(command, *directory);
