@@ -138,6 +138,30 @@ TEST_F(Cli, PuttingIntoAnotherDirectorySaysWhatIsWrongWithIt) {
               Not(HasSubstr("version")));
 }
 
+TEST_F(Cli, APlaceThatCannotBecomeAStoreIsNamed) {
+  const std::string deep = temp_.file("no/such/place");
+  const std::string file = temp_.file("file");
+  write_file(file, "a file");
+  for (const std::string_view command : {"put", "replay"}) {
+    SCOPED_TRACE(command);
+    const auto in = [command](const std::string& place) {
+      return command == "put" ? run_cairn({"put", "--dir", place, "k", "-", "--json"}, "x")
+                              : run_cairn({"replay", "--dir", place, "--json"});
+    };
+    const CliResult missing = in(deep);
+    expect_error(missing, 3, "not_found");
+    EXPECT_THAT(missing.object()["hint"].get<std::string>(), HasSubstr("mkdir -p"));
+    for (const std::string& place : {file, file + "/store"}) {
+      expect_error(in(place), 3, "not_found");
+    }
+  }
+  EXPECT_FALSE(std::filesystem::exists(temp_.file("no")));
+  EXPECT_EQ(read_file(file), "a file");
+  const CliResult directory = run({"put", "k", temp_.path()});
+  EXPECT_THAT(directory.err, HasSubstr("name a file that can be read"));
+  EXPECT_EQ(run_cairn({"put", "--dir", dir() + "/", "k", file}).exit, 0) << "a slash at the end";
+}
+
 TEST_F(Cli, ASizeOfZeroIsRefusedAndMakesNothing) {
   for (const CliArguments& command : {CliArguments{"put", "k", "-", "--cold", "0"},
                                       {"replay", "--cold", "0"},

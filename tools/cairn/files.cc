@@ -19,6 +19,8 @@
 namespace cairn::tools {
 namespace {
 
+constexpr std::string_view kReadableHint = "name a file that can be read, or - for stdin";
+
 class Descriptor {
  public:
   explicit Descriptor(int fd) : fd_(fd) {}
@@ -50,8 +52,7 @@ absl::StatusOr<std::string> read_all(const std::string& path, std::uint64_t byte
   const bool is_stdin = path == "-";
   const Descriptor file(is_stdin ? STDIN_FILENO : open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.get() < 0) {
-    return with_hint(from_errno(errno, concat("'", path, "'")),
-                     "name a file that can be read, or - for stdin");
+    return with_hint(from_errno(errno, concat("'", path, "'")), kReadableHint);
   }
   std::string content;
   std::size_t filled = 0;
@@ -62,7 +63,11 @@ absl::StatusOr<std::string> read_all(const std::string& path, std::uint64_t byte
     content.resize(wanted);
     const ssize_t count = read(file.get(), content.data() + filled, wanted - filled);
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return from_errno(errno, concat("read ", is_stdin ? "stdin" : path));
+    if (count < 0) {
+      const int error = errno;
+      const absl::Status failed = from_errno(error, concat("read ", is_stdin ? "stdin" : path));
+      return error == EISDIR ? with_hint(failed, kReadableHint) : failed;
+    }
     filled += static_cast<std::size_t>(count);
     if (filled > bytes_max) {
       return make_error(ErrorCode::too_large,

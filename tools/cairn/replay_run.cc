@@ -225,6 +225,7 @@ absl::StatusOr<ReplayReport> run_replay(ReplayOptions options, Output& output) {
     options.directory = made.path();
     temporary.emplace(std::move(made));
   }
+  CAIRN_RETURN_IF_ERROR(check_place_for_store(options.directory));
   if (!check_store_exists(options.directory).ok()) CAIRN_RETURN_IF_ERROR(check_room(options));
   CAIRN_ASSIGN_OR_RETURN(const auto journal, ReplayJournal::make(plan.blocks()));
   return replay_in({options, plan, model, *journal}, output);

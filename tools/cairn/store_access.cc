@@ -46,6 +46,11 @@ absl::Status no_store(const std::string& directory) {
                    kMakersHint);
 }
 
+absl::Status no_directory(const std::string& directory) {
+  return with_hint(make_error(ErrorCode::not_found, concat(directory, " is not a directory")),
+                   "--dir takes the directory of a store");
+}
+
 /// Files are there, and no superblock of ours among them.
 bool holds_something_else(const std::string& directory) {
   std::ifstream file(directory + "/CAIRN", std::ios::binary);
@@ -75,16 +80,33 @@ void add_namespace_option(Command& command, std::string& name) {
   command.text("--namespace", name, "NAME", "Where the key belongs");
 }
 
+absl::Status check_place_for_store(const std::string& directory) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  fs::path path = fs::absolute(directory, error).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();  // "store/"
+  if (fs::exists(path, error)) {
+    return fs::is_directory(path, error) ? absl::OkStatus() : no_directory(directory);
+  }
+  const fs::path above = path.parent_path();
+  if (fs::is_directory(above, error)) return absl::OkStatus();
+  if (error && error != std::errc::no_such_file_or_directory &&
+      error != std::errc::not_a_directory) {
+    return from_errno(error.value(), above.string());
+  }
+  return with_hint(make_error(ErrorCode::not_found, concat("there is no directory ", above.string(),
+                                                           " to make a store in")),
+                   concat("`mkdir -p ", above.string(), "` makes it; of ", directory,
+                          " only the last part is made"));
+}
+
 absl::Status check_store_exists(const std::string& directory) {
   struct stat info {};
   if (stat(directory.c_str(), &info) != 0) {
     if (errno == ENOENT || errno == ENOTDIR) return no_store(directory);
     return from_errno(errno, directory);
   }
-  if (!S_ISDIR(info.st_mode)) {
-    return with_hint(make_error(ErrorCode::not_found, concat(directory, " is not a directory")),
-                     "--dir takes the directory of a store");
-  }
+  if (!S_ISDIR(info.st_mode)) return no_directory(directory);
   std::error_code error;
   const bool empty = std::filesystem::is_empty(directory, error);
   if (error) return from_errno(error.value(), directory);
@@ -125,6 +147,7 @@ absl::StatusOr<std::unique_ptr<Store>> open_for_writing(const std::string& direc
 
 absl::StatusOr<std::unique_ptr<Store>> open_or_create(const std::string& directory,
                                                       std::optional<std::uint64_t> cold_bytes) {
+  CAIRN_RETURN_IF_ERROR(check_place_for_store(directory));
   StoreOptions options = options_for(directory, tiers::StoreMode::create_or_open);
   const absl::Status exists = check_store_exists(directory);
   if (!exists.ok() && !has_code(exists, ErrorCode::not_found)) return exists;

@@ -39,6 +39,8 @@ absl::StatusOr<std::unique_ptr<Store>> open_or_create(const std::string& directo
 absl::Status explain_open_error(absl::Status status, const std::string& directory);
 /// OK when there is a store; else the same `not_found` that opening gives. Nothing is opened.
 absl::Status check_store_exists(const std::string& directory);
+/// OK where a store is, or could be made without making more than one directory.
+absl::Status check_place_for_store(const std::string& directory);
 /// Bytes free for the directory or the nearest of its parents that exists.
 absl::StatusOr<std::uint64_t> free_disk_bytes(const std::string& directory);
 std::uint64_t default_cold_bytes(std::uint64_t free_bytes);
