@@ -6,7 +6,10 @@
 // alone survives, judges what the store still has. After RocksDB's db_stress "expected
 // state": a value may be the acknowledged one or a pending one, nothing else.
 //
-// One writer per slot at a time; any number of readers.
+// Evictions are kept by name: of each block the newest version that the store said would go,
+// before it went. Only that excuses a block which is missing.
+//
+// One writer per slot at a time; any number of readers and of reporters of evictions.
 //
 // Threading:  thread-safe as said. Blocking: never.
 // Lifetime:   made before fork(); the parent's copy sees all that the child wrote.
@@ -16,12 +19,15 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <new>
+#include <span>
 #include <string>
 
 #include "engine/base/check.h"
 #include "engine/block.h"
+#include "engine/engine.h"
 
 namespace cairn::test {
 
@@ -33,6 +39,11 @@ struct JournalSlot {
   std::atomic<std::uint8_t> pending_durability{0};
   std::atomic<std::uint8_t> erase_acknowledged{0};  // the last acknowledged word was an erase
   std::atomic<std::uint8_t> erase_pending{0};
+  // The store's numbers of versions.
+  std::atomic<std::uint64_t> acknowledged_sequence{0};
+  std::atomic<std::uint64_t> evicted_sequence{0};    // the newest whose eviction was told of
+  std::atomic<std::uint64_t> id_high{0}, id_low{0};  // what the store calls the block
+  std::atomic<std::uint8_t> pin_acknowledged{0};
 };
 
 struct JournalHeader {
@@ -41,6 +52,10 @@ struct JournalHeader {
   std::atomic<std::uint64_t> wrong_bytes{0};  // seen by the child's own readers
   std::atomic<std::uint64_t> reads{0};        // verified by the child's own readers
   std::atomic<std::uint32_t> finished{0};     // the child reached its end unharmed
+  // What the child's store did, for those who want to know that it was reached.
+  std::atomic<std::uint64_t> told_evictions{0};    // of these blocks, out of a durable tier
+  std::atomic<std::uint64_t> pinned_evictions{0};  // of those, of pinned ones: none is allowed
+  std::atomic<std::uint64_t> cleaned_segments{0}, evicted{0}, erased{0};
 };
 
 class Journal {
@@ -74,12 +89,15 @@ class Journal {
     header_->in_flight.fetch_add(1);
     return version;
   }
-  void end_put(std::size_t i, std::uint32_t version, Durability durability, bool acknowledged) {
+  void end_put(std::size_t i, std::uint32_t version, Durability durability,
+               const PutResult& result) {
     JournalSlot& s = slot(i);
-    if (acknowledged) {
+    if (result.status.ok()) {
+      CAIRN_CHECK(result.sequence != 0);  // what else would an eviction of it be known by
       // Durability first: a kill between the two stores must not promise too much.
       s.acknowledged_durability.store(static_cast<std::uint8_t>(Durability::memory));
       s.erase_acknowledged.store(0);
+      s.acknowledged_sequence.store(result.sequence);
       s.acknowledged_version.store(version);
       s.acknowledged_durability.store(static_cast<std::uint8_t>(durability));
       header_->operations.fetch_add(1);
@@ -92,6 +110,38 @@ class Journal {
     s.erase_acknowledged.store(1);
     s.erase_pending.store(0);
     header_->operations.fetch_add(1);
+  }
+
+  /// From now on evictions of this slot's block are known for what they are.
+  void learn(std::size_t i, BlockId id) {
+    slot(i).id_high.store(id.hash.high);
+    slot(i).id_low.store(id.hash.low);
+  }
+  /// For EngineOptions::on_evicted, which comes before the removal: so what a kill makes
+  /// disappear is here.
+  void report_evicted(std::span<const Eviction> evictions) {
+    for (const Eviction& eviction : evictions) {
+      for (std::size_t i = 0; i < slots_; ++i) {
+        JournalSlot& s = first_[i];
+        if (s.id_low.load() != eviction.id.hash.low || s.id_high.load() != eviction.id.hash.high) {
+          continue;
+        }
+        std::uint64_t before = s.evicted_sequence.load();
+        while (before < eviction.sequence &&
+               !s.evicted_sequence.compare_exchange_weak(before, eviction.sequence)) {
+        }
+        if (eviction.tier == TierKind::hot) break;
+        header_->told_evictions.fetch_add(1);
+        if (s.pin_acknowledged.load() != 0) header_->pinned_evictions.fetch_add(1);
+        break;
+      }
+    }
+  }
+
+  /// What `other` holds now, so that one past can have several futures.
+  void copy_from(const Journal& other) {
+    CAIRN_CHECK(slots_ == other.slots_);
+    std::memcpy(static_cast<void*>(header_), static_cast<const void*>(other.header_), bytes_);
   }
 
  private:

@@ -13,9 +13,24 @@
 
 namespace cairn::test {
 
-TempDir::TempDir(std::string_view name) {
+namespace {
+
+constexpr const char* kMemoryRoot = "/dev/shm";
+constexpr std::uintmax_t kMemoryBytesMin = std::uintmax_t{1} << 30;  // a few stores of 48 MiB
+
+bool has_room_in_memory() {
+  std::error_code failed;
+  const auto space = std::filesystem::space(kMemoryRoot, failed);
+  return !failed && space.available >= kMemoryBytesMin && ::access(kMemoryRoot, W_OK) == 0;
+}
+
+}  // namespace
+
+TempDir::TempDir(std::string_view name, Medium medium) {
   const char* root = std::getenv("TMPDIR");
-  if (root == nullptr || *root == '\0') root = "/tmp";
+  if (root == nullptr || *root == '\0') {
+    root = medium == Medium::memory && has_room_in_memory() ? kMemoryRoot : "/tmp";
+  }
   path_ = concat(std::string_view(root), "/", name, ".XXXXXX");
   CAIRN_CHECK(::mkdtemp(path_.data()) != nullptr);
 }

@@ -13,7 +13,13 @@ namespace cairn::test {
 /// CAIRN_KEEP_TEMP is set, which prints its path instead.
 class TempDir {
  public:
-  explicit TempDir(std::string_view name = "cairn");
+  enum class Medium {
+    disk,
+    /// /dev/shm, where there is room: several times faster. For tests that kill processes: what
+    /// the kernel has accepted survives those on any medium. $TMPDIR goes first.
+    memory,
+  };
+  explicit TempDir(std::string_view name = "cairn", Medium medium = Medium::disk);
   ~TempDir();
   TempDir(const TempDir&) = delete;
   TempDir& operator=(const TempDir&) = delete;
