@@ -74,6 +74,7 @@ void SimStore::power_cut(Rng& rng, CutReport* report) {
 }
 
 void SimStore::drop_everything() {
+  if (device_ != nullptr) device_->release_hung();  // with the process go its requests
   engine_.reset();
   cold_.reset();
   hot_.reset();
@@ -98,9 +99,12 @@ bool SimStore::pump_until(const std::function<bool()>& finished, Duration patien
 
 PutResult SimStore::put(NamespaceId ns, std::string_view key, ByteSpan payload,
                         Durability durability) {
-  const PutBlock block{.key = key, .payload = payload};
+  return put(ns, {.key = key, .payload = payload}, {.durability = durability});
+}
+
+PutResult SimStore::put(NamespaceId ns, const PutBlock& block, const PutOptions& options) {
   std::optional<PutResult> result;
-  engine_->put(ns, {&block, 1}, {.durability = durability},
+  engine_->put(ns, {&block, 1}, options,
                [&](std::vector<PutResult> results) { result = std::move(results.front()); });
   if (!pump_until([&] { return result.has_value(); })) {
     CAIRN_CHECK(!"a put hung");
@@ -133,6 +137,18 @@ absl::StatusOr<bool> SimStore::erase(NamespaceId ns, std::string_view key) {
   }
   CAIRN_RETURN_IF_ERROR(erased->status());
   return static_cast<bool>((**erased)[0]);
+}
+
+std::uint64_t SimStore::cold_bytes_on_disk() const {
+  std::uint64_t total = 0;
+  for (const std::string& path : disk_->files()) {
+    if (path.find("/segments/") == std::string::npos && path.find("/index/") == std::string::npos) {
+      continue;
+    }
+    tiers::FileInfo info;
+    if (disk_->info(path, &info) == 0) total += info.allocated_bytes;
+  }
+  return total;
 }
 
 bool SimStore::wait_recovered() {

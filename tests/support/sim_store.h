@@ -54,6 +54,7 @@ class SimStore {
   SimDisk& disk() { return *disk_; }
   ManualClock& clock() { return clock_; }
   SimDevice& device() { return *device_; }
+  EventLoop& loop() { return *loop_; }
   bool is_open() const { return engine_ != nullptr; }
 
   /// Runs what can run; time moves to the next timer when nothing can, at most `patience` in all.
@@ -65,10 +66,15 @@ class SimStore {
 
   // Operations that pump until they are done. A store that died on the way gives `closed`.
   PutResult put(NamespaceId ns, std::string_view key, ByteSpan payload, Durability durability);
+  PutResult put(NamespaceId ns, const PutBlock& block, const PutOptions& options);
   /// Empty: a miss.
   absl::StatusOr<std::optional<std::string>> get(NamespaceId ns, std::string_view key);
   absl::StatusOr<bool> erase(NamespaceId ns, std::string_view key);
   bool wait_recovered();
+
+  /// What segments and index take of the disk: never more than cold_bytes.
+  std::uint64_t cold_bytes_on_disk() const;
+  std::uint64_t cold_bytes() const { return options_.cold.cold_bytes; }
 
  private:
   void drop_everything();

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// store_model.h — random work on a whole store on the simulated disk, and what may be there
+// after it dies.
+//
+// For every name the versions that a read may give, and what the last acknowledgement promised
+// for each kind of death. Two namespaces: a mutable one with erasures and expiry, a
+// content-addressed one with parents, pins and clear(). A promise is over for one reason alone:
+// the store said that it would evict this block in this version or a later one.
+//
+// Threading: confined. Blocking: cpu.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+
+#include "tests/support/evictions_told.h"
+#include "tests/support/seed.h"
+#include "tests/support/sim_store.h"
+
+namespace cairn::test {
+
+enum class Death : std::uint8_t { power_cut, kill };
+
+class StoreModel {
+ public:
+  /// The options of a store whose evictions this model is told of.
+  SimStoreOptions told(SimStoreOptions options);
+
+  /// After each opening, before any step.
+  absl::Status open_namespaces(SimStore& store);
+  void step(SimStore& store, Rng& rng);
+  /// The store died; before it is opened again.
+  void died() { evictions_.begin_life(); }
+  /// Reads every name; what is there decides what the model holds from now on.
+  void check_all(SimStore& store, Death death);
+
+  const absl::Status& last_refusal() const { return last_refusal_; }
+  struct Counts {
+    std::uint64_t found = 0, missing_evicted = 0, expired = 0, clears = 0, pins = 0;
+  };
+  const Counts& counts() const { return counts_; }
+  const EvictionsTold& evictions() const { return evictions_; }
+
+ private:
+  struct Name {
+    bool is_mutable = true;
+    std::string key, parent;
+    std::set<std::uint64_t> possible;            // versions that may be read; 0 stands for absent
+    std::map<std::uint64_t, WallMicros> expiry;  // of versions that have one
+    std::size_t bytes = 0;
+    /// Of the newest version that was promised: what the store and what we call it.
+    std::uint64_t sequence = 0, promised = 0;
+    bool survives_cut = false, survives_kill = false;
+    bool pinned = false;
+  };
+
+  NamespaceId id_of(const Name& name) const { return name.is_mutable ? mutable_ : addressed_; }
+  void put(SimStore& store, Name& name, Rng& rng);
+  void note_put(Name& name, std::uint64_t version, Durability durability, const PutResult& result);
+  void erase(SimStore& store, Name& name);
+  void clear(SimStore& store);
+  void pin(SimStore& store, Name& name, bool pinned);
+  /// Which version was read, 0 for a miss; fails the test where nobody may see it.
+  absl::StatusOr<std::uint64_t> read(SimStore& store, Name& name);
+  bool may_have_expired(const Name& name, WallMicros now) const;
+  void check(SimStore& store, Name& name, Death death);
+
+  NamespaceId mutable_{}, addressed_{};
+  std::map<std::string, Name> names_;
+  EvictionsTold evictions_;
+  absl::Status last_refusal_;
+  std::uint64_t next_version_ = 1;
+  Counts counts_;
+};
+
+}  // namespace cairn::test
