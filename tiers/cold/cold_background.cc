@@ -13,8 +13,9 @@ constexpr std::size_t kEntriesAtOnce = 2048;
 
 /// Power cuts lose at most what was written since the last of these.
 void ColdTier::schedule_sync() {
-  core_.io_loop.run_at(core_.clock.now() + core_.options.sync_interval, [this,
-                                                                         alive = core_.alive] {
+#if !defined(CAIRN_PLANTED_PERIODIC_SYNC_SKIPPED)
+  const TimePoint due = core_.clock.now() + core_.options.sync_interval;
+  core_.io_loop.run_at(due, [this, alive = core_.alive] {
     if (!*alive || shutting_down_.load()) return;
     schedule_sync();
     if (!touched_ || core_.writes.is_off() || !begin_operation()) return;
@@ -22,6 +23,7 @@ void ColdTier::schedule_sync() {
     index_queue_.post_counters(uncounted_media());
     sync_everything([this](const absl::Status&) { end_operation(); });
   });
+#endif
 }
 
 /// I/O loop: what the medium has taken since the index was told the last time.
