@@ -15,6 +15,8 @@
 #include <cstdio>
 #include <optional>
 #include <set>
+#include <string_view>
+#include <vector>
 
 #include "engine/base/process_limits.h"
 #include "engine/base/status.h"
@@ -156,21 +158,47 @@ bool begins_with_zeros(rocksdb::Env& env, const std::string& path) {
   return !bytes.empty() && bytes.find_first_not_of('\0') == std::string_view::npos;
 }
 
+/// Whether zeros stand where a record should begin. RocksDB takes them for the end and says
+/// nothing, but it writes none: a file that goes on behind its last record has lost what was there.
+bool has_hole(rocksdb::Env& env, const std::string& path) {
+  constexpr std::size_t kBlockBytes = 32 * kKiB;  // of RocksDB's log; no record crosses one
+  constexpr std::size_t kHeaderBytes = 7;         // sum 4, length 2, type 1
+  std::unique_ptr<rocksdb::SequentialFile> file;
+  if (!env.NewSequentialFile(path, &file, rocksdb::EnvOptions()).ok()) return false;
+  std::vector<char> buffer(kBlockBytes);
+  for (;;) {
+    rocksdb::Slice read;
+    if (!file->Read(kBlockBytes, &read, buffer.data()).ok() || read.empty()) return false;
+    const std::string_view block(read.data(), read.size());
+    for (std::size_t at = 0; at + kHeaderBytes <= block.size();) {
+      const std::string_view header = block.substr(at, kHeaderBytes);
+      if (header.find_first_not_of('\0') == std::string_view::npos) return true;
+      at += kHeaderBytes + load_le<std::uint16_t>(as_bytes(header), 4);
+    }
+  }
+}
+
+struct LogsSeen {
+  std::uint64_t bytes = 0;
+  bool has_hole = false;
+};
+
 /// Adds up the logs, and tells the filter of those that have lost their beginning.
-std::uint64_t look_at_logs(rocksdb::Env& env, const std::string& directory, LogFilter& filter) {
+LogsSeen look_at_logs(rocksdb::Env& env, const std::string& directory, LogFilter& filter) {
   std::vector<std::string> names;
-  if (!env.GetChildren(directory, &names).ok()) return 0;
-  std::uint64_t total = 0;
+  LogsSeen seen;
+  if (!env.GetChildren(directory, &names).ok()) return seen;
   for (const std::string& name : names) {
     std::uint64_t bytes = 0;
     std::uint64_t number = 0;
     if (!name.ends_with(".log")) continue;
     const std::string path = directory + "/" + name;
-    if (env.GetFileSize(path, &bytes).ok()) total += bytes;
+    if (env.GetFileSize(path, &bytes).ok()) seen.bytes += bytes;
     std::from_chars(name.data(), name.data() + name.size(), number);
     if (begins_with_zeros(env, path)) filter.distrust(number);
+    seen.has_hole = seen.has_hole || has_hole(env, path);
   }
-  return total;
+  return seen;
 }
 
 /// RocksDB makes a new database where CURRENT is missing, and takes a missing log for an empty
@@ -283,7 +311,9 @@ absl::StatusOr<IndexDatabase> open_index_database(const IndexOptions& options, I
     CAIRN_RETURN_IF_ERROR(remove_all(*out.env, options.directory));
   } else {
     CAIRN_RETURN_IF_ERROR(check_files(*out.env, options.directory));
-    out.recovery.log_bytes = look_at_logs(*out.env, options.directory, *filter);
+    const LogsSeen logs = look_at_logs(*out.env, options.directory, *filter);
+    out.recovery.log_bytes = logs.bytes;
+    out.recovery.log_torn = logs.has_hole;
   }
   out.cache = rocksdb::NewLRUCache(options.cache_bytes, 2, false, 0.5);
   const auto logger = std::make_shared<QuietLogger>();
@@ -300,7 +330,7 @@ absl::StatusOr<IndexDatabase> open_index_database(const IndexOptions& options, I
                 : rocksdb::DB::Open(database, options.directory, &opened);
   if (!status.ok()) return explain_failure(status, options.directory, *events);
   out.database.reset(opened);
-  out.recovery.log_torn = logger->dropped() || filter->stopped();
+  out.recovery.log_torn = out.recovery.log_torn || logger->dropped() || filter->stopped();
   return out;
 }
 
