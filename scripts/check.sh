@@ -76,7 +76,11 @@ for tree in $trees; do arguments+=("build/$tree/check"); done
 # What the release tree must have survived, at the ordinary scale or above.
 if [[ " $trees " = *" release "* && -s build/release/check/ctest.xml ]] &&
     awk -v a="$base_scale" -v b="$scale" 'BEGIN { exit !(a * b >= 1) }'; then
-  for least in kills=200 cuts=200 flips=500 faults=1; do arguments+=(--require "release:$least"); done
+  for least in kills=1000 cuts=200 flips=500 index_damages=200 faults=200 enospc=1 hang=5 \
+      read_error=1 write_error=10 sync_error=1 short_read=1 short_write=10 flipped_read=1 \
+      lost_write=10 misdirected_write=10; do
+    arguments+=(--require "release:$least")
+  done
 fi
 for failure in ${broken[@]+"${broken[@]}"}; do arguments+=(--broken "$failure"); done
 scripts/python.sh scripts/summarize.py --seconds "$((SECONDS - started))" "${arguments[@]}"

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Damage to the index's own files. Goal: each of them missing, cut short, or with flipped bits
-// gives an error that names repair, or a store that serves no wrong byte and nothing that was
-// erased; and repair brings back what the segments hold. Judge: the model of cold_world.h.
+// Damage to the index's own files. Goal: each of them missing, cut short, or with flipped bits,
+// zeroed, swapped or stale pages gives an error that names repair, or a store that serves no wrong
+// byte and nothing that was erased; and repair brings back what the segments hold. Judge: the model
+// of cold_world.h.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <functional>
 
@@ -59,6 +62,7 @@ absl::Status repair(ColdWorld& world) {
 
 /// Opens what was damaged, and where that is refused repairs it; then the model judges.
 void judge(ColdWorld& world, const std::string& what, Outcomes& outcomes) {
+  SCOPED_TRACE(what);
   ++outcomes.damaged;
   absl::Status opened = world.open();
   if (!opened.ok()) {
@@ -86,6 +90,10 @@ void print(const char* what, const Outcomes& o) {
               static_cast<unsigned long long>(o.found));
 }
 
+void count(const Outcomes& o) {
+  std::printf("cairn-count: index_damages=%llu\n", static_cast<unsigned long long>(o.damaged));
+}
+
 TEST(IndexDamage, EachFileMissing) {
   Outcomes outcomes;
   for (const bool killed : {false, true}) {
@@ -99,6 +107,7 @@ TEST(IndexDamage, EachFileMissing) {
     }
   }
   print("missing", outcomes);
+  count(outcomes);
   EXPECT_GE(outcomes.refused, 4U);
   EXPECT_GT(outcomes.found, 0U);
 }
@@ -117,27 +126,82 @@ TEST(IndexDamage, EachFileCut) {
     }
   }
   print("cut", outcomes);
+  count(outcomes);
   EXPECT_GT(outcomes.refused, 0U);
   EXPECT_GT(outcomes.opened, 0U);
 }
 
-TEST(IndexDamage, FlippedBits) {
+enum class Damage : std::uint8_t { flipped_bit, zeroed_page, swapped_pages, stale_page };
+constexpr std::size_t kDamageKinds = 4;
+const char* const kDamageNames[kDamageKinds] = {"flipped bit", "zeroed page", "swapped pages",
+                                                "stale page"};
+
+std::uint64_t pages_of(SimDisk& disk, const std::string& path) {
+  return (disk.content(path).size() + 4095) / 4096;
+}
+
+/// False where it would leave every byte as it was.
+bool do_damage(SimDisk& disk, Damage damage, const std::vector<std::string>& files, Rng& rng,
+               std::string* where) {
+  // A file first, then a place in it: small ones matter as much as large ones.
+  const std::string& path = files[rng.below(files.size())];
+  const std::string& other = files[rng.below(files.size())];
+  const std::string before = disk.content(path);
+  const std::uint64_t page = rng.below(pages_of(disk, path));
+  *where = path;
+  switch (damage) {
+    case Damage::flipped_bit:
+      disk.flip_bit(path, rng.below(before.size()), static_cast<unsigned>(rng.below(8)));
+      break;
+    case Damage::zeroed_page:
+      disk.zero_page(path, page);
+      break;
+    case Damage::swapped_pages:
+      disk.swap_pages(path, page, other, rng.below(pages_of(disk, other)));
+      *where += " with " + other;
+      break;
+    case Damage::stale_page:
+      if (!disk.make_page_stale(path, page)) return false;
+      break;
+  }
+  return disk.content(path) != before;
+}
+
+TEST(IndexDamage, FlippedBitsAndZeroedSwappedAndStalePages) {
   for (const std::uint64_t seed : seeds({3}, 1)) {
     print_seed(seed);
     Rng rng(seed);
     Outcomes outcomes;
-    for (std::size_t i = 0; i < scaled(60); ++i) {
+    std::array<std::size_t, kDamageKinds> done{};
+    const std::size_t wanted = scaled(120);
+    for (std::size_t i = 0; outcomes.damaged < wanted; ++i) {
+      ASSERT_LT(i, 20 * wanted) << "there is nothing to damage";
       const bool killed = rng.chance(0.5);
       const auto world = lived(seed + i % 4, killed);
-      // A file first, then a place in it: small ones matter as much as large ones.
       std::vector<std::string> files = index_files(world->disk());
       std::erase_if(files, [&](const std::string& f) { return world->disk().content(f).empty(); });
-      const std::string path = rng.pick(files);
-      const std::uint64_t byte = rng.below(world->disk().content(path).size());
-      world->disk().flip_bit(path, byte, static_cast<unsigned>(rng.below(8)));
-      judge(*world, "flip " + path, outcomes);
+      // The rarest: not every page ever had another content.
+      const auto kind =
+          static_cast<std::size_t>(std::min_element(done.begin(), done.end()) - done.begin());
+      std::string where;
+      bool is_done = false;
+      for (int attempt = 0; attempt < 50 && !is_done; ++attempt) {
+        is_done = do_damage(world->disk(), static_cast<Damage>(kind), files, rng, &where);
+      }
+      if (!is_done) continue;
+      ++done[kind];
+      judge(*world,
+            std::string(kDamageNames[kind]) + " in " + where +
+                (killed ? " after a kill" : " after a clean close"),
+            outcomes);
+      if (::testing::Test::HasFailure()) return;
     }
-    print("flipped", outcomes);
+    print("mixed", outcomes);
+    count(outcomes);
+    if (test_scale() < 1) continue;
+    for (std::size_t kind = 0; kind < kDamageKinds; ++kind) {
+      EXPECT_GT(done[kind], wanted / 10) << kDamageNames[kind];
+    }
     EXPECT_GT(outcomes.refused, 0U);
     EXPECT_GT(outcomes.opened, 0U);
   }

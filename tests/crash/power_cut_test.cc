@@ -72,7 +72,7 @@ TEST_P(PowerCut, WhatWasPromisedIsThereAndNothingElse) {
     ++cuts;
     ASSERT_FALSE(HasFailure()) << "life " << life;
   }
-  std::printf("cairn-count: cuts=%zu\ncairn-count: kills=%zu\n", cuts, kills);
+  std::printf("cairn-count: cuts=%zu\ncairn-count: simulated_kills=%zu\n", cuts, kills);
   const StoreModel::Counts& counts = model.counts();
   std::printf("found=%llu evicted=%llu expired=%llu clears=%llu pins=%llu told=%llu\n",
               as_printed(counts.found), as_printed(counts.missing_evicted),
