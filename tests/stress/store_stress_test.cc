@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "engine/base/status.h"
+#include "tests/support/disk_usage.h"
 #include "tests/support/payload.h"
 #include "tests/support/seed.h"
 #include "tests/support/temp_dir.h"
@@ -17,6 +18,7 @@ namespace cairn::test {
 namespace {
 
 constexpr std::uint64_t kKeys = 160;
+constexpr std::uint64_t kColdBytes = 48 * kMiB;
 constexpr std::size_t kSizes[] = {1, 5000, 70'000, 300'001};
 
 std::string key_name(std::uint64_t key) {
@@ -33,7 +35,7 @@ class StoreStress : public ::testing::Test {
     options.directory = directory_.path();
     options.engine.hot_bytes = 8 * kMiB;
     options.engine.metadata_bytes = 8 * kMiB;
-    options.cold.cold_bytes = 48 * kMiB;
+    options.cold.cold_bytes = kColdBytes;
     auto store = open_store(options);
     ASSERT_TRUE(store.ok()) << message_of(store.status());
     store_ = *std::move(store);
@@ -87,6 +89,7 @@ class StoreStress : public ::testing::Test {
     for (std::size_t i = 0; i < rounds_; ++i) {
       const std::string name = key_name(rng.below(kKeys));
       const KeyRef ref{name};
+      if (i % 16 == 0) look_at_disk();
       switch (rng.below(5)) {
         case 0:
           engine().erase_sync(ns_, {&ref, 1}).status().IgnoreError();
@@ -107,11 +110,20 @@ class StoreStress : public ::testing::Test {
     }
   }
 
+  /// While segments and index come, grow and go.
+  void look_at_disk() {
+    const std::uint64_t bytes = cold_bytes_on_disk(directory_.path());
+    std::uint64_t most = most_on_disk_.load();
+    while (most < bytes && !most_on_disk_.compare_exchange_weak(most, bytes)) {
+    }
+  }
+
   TempDir directory_;
   std::unique_ptr<Store> store_;
   NamespaceId ns_{};
   const std::size_t rounds_ = scaled(5000);
   std::atomic<std::uint64_t> put_{0}, verified_{0}, wrong_{0};
+  std::atomic<std::uint64_t> most_on_disk_{0};
 };
 
 TEST_F(StoreStress, EveryByteIsRightAlsoAfterARestart) {
@@ -126,6 +138,8 @@ TEST_F(StoreStress, EveryByteIsRightAlsoAfterARestart) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_GT(put_.load(), 0U);
   EXPECT_GT(verified_.load(), 0U);
+  EXPECT_GT(most_on_disk_.load(), 0U);
+  EXPECT_LE(most_on_disk_.load(), kColdBytes);
   close();
   open();
   read(rng.fork());
@@ -160,6 +174,7 @@ TEST(StoreOfTinyBlocks, AFullIndexShareEvictsForEver) {
     for (const PutResult& result : engine.put_sync(*ns, blocks)) {
       ASSERT_TRUE(result.status.ok()) << message_of(result.status) << " after " << batch * kBatch;
     }
+    ASSERT_LE(cold_bytes_on_disk(directory.path()), options.cold.cold_bytes);
   }
   const std::uint64_t kept = (*store)->cold().usage().blocks;
   EXPECT_GT(kept, 50'000U);
