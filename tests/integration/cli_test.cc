@@ -213,13 +213,14 @@ TEST_F(Cli, KeysAreBytes) {
   expect_error(run_json({"put", std::string(1025, 'k'), "-"}, "x"), 2, "invalid_argument");
 }
 
-TEST_F(Cli, EveryDurabilityIsKeptByAClosedStore) {
+TEST_F(Cli, WrittenAndDurableAreKeptByAClosedStoreAndMemoryIsNot) {
   make_store();
   for (const char* durability : {"written", "durable"}) {
     ASSERT_EQ(run({"put", durability, "-", "--durability", durability}, durability).exit, 0);
     EXPECT_EQ(run({"get", durability}).out, durability);
   }
   EXPECT_EQ(run({"put", "m", "-", "--durability", "memory"}, "m").exit, 0);
+  EXPECT_EQ(run({"get", "m"}).exit, 3) << "memory ends with its process";
   EXPECT_EQ(run({"put", "k", "-", "--durability", "forever"}, "x").exit, 2);
 }
 

@@ -8,6 +8,7 @@
 
 #include "engine/base/hash128.h"
 #include "tests/integration/cli_fixture.h"
+#include "tests/support/disk_usage.h"
 
 namespace cairn::test {
 namespace {
@@ -132,33 +133,58 @@ TEST_F(Cli, DoctorLooksAtMachineAndStore) {
   EXPECT_THAT(run({"doctor"}).out, HasSubstr("✓"));
 }
 
-TEST_F(Cli, ReadingChangesNoByte) {
+class CliReaders : public Cli {
+ protected:
+  /// Every command that reads, and that none of them leaves a byte or a time of change behind.
+  void expect_nothing_changes() const {
+    const auto before = fingerprint(dir());
+    const std::vector<CliArguments> readers = {{"get", "greeting"},
+                                               {"get", "none"},
+                                               {"ls"},
+                                               {"ls", "--all-namespaces", "--long"},
+                                               {"stats"},
+                                               {"inspect", "superblock"},
+                                               {"inspect", "segment", "0"},
+                                               {"inspect", "entry", "greeting"},
+                                               {"verify"},
+                                               {"repair", "--dry-run"},
+                                               {"doctor"}};
+    for (const CliArguments& reader : readers) {
+      const CliResult result = run(reader);
+      EXPECT_THAT(result.exit, testing::AnyOf(0, 3)) << reader.front() << result.err;
+      EXPECT_EQ(fingerprint(dir()), before) << reader.front();
+    }
+    EXPECT_EQ(run({"get", "greeting"}).out, "hello");
+    const CliResult explain =
+        run({"explain", "--scheme", "native", "--tokens", "-", "--namespace", "kv"}, "[1,2]");
+    EXPECT_EQ(explain.exit, 0) << explain.err;
+    EXPECT_EQ(fingerprint(dir()), before) << "explain";
+  }
+};
+
+TEST_F(CliReaders, ChangeNoByte) {
   make_store();
   for (const char* key : {"a", "b", "c"}) {
     ASSERT_EQ(run({"put", key, "-", "--namespace", "kv"}, random_bytes(100'000)).exit, 0);
   }
   ASSERT_EQ(run({"erase", "b", "--namespace", "kv"}).exit, 0);
-  const auto before = fingerprint(dir());
-  const std::vector<CliArguments> readers = {{"get", "greeting"},
-                                             {"get", "none"},
-                                             {"ls"},
-                                             {"ls", "--all-namespaces", "--long"},
-                                             {"stats"},
-                                             {"inspect", "superblock"},
-                                             {"inspect", "segment", "0"},
-                                             {"inspect", "entry", "greeting"},
-                                             {"verify"},
-                                             {"repair", "--dry-run"},
-                                             {"doctor"}};
-  for (const CliArguments& reader : readers) {
-    const CliResult result = run(reader);
-    EXPECT_THAT(result.exit, testing::AnyOf(0, 3)) << reader.front() << result.err;
-    EXPECT_EQ(fingerprint(dir()), before) << reader.front();
-  }
-  const CliResult explain =
-      run({"explain", "--scheme", "native", "--tokens", "-", "--namespace", "kv"}, "[1,2]");
-  EXPECT_EQ(explain.exit, 0) << explain.err;
-  EXPECT_EQ(fingerprint(dir()), before) << "explain";
+  expect_nothing_changes();
+}
+
+// What a killed process leaves has to be recovered each time, in memory.
+TEST_F(CliReaders, ChangeNoByteOfAStoreThatWasKilled) {
+  make_store();
+  ASSERT_EQ(run({"put", "a", "-", "--namespace", "kv"}, random_bytes(100'000)).exit, 0);
+  CliProcess replay({"replay", "--dir", dir(), "--model", "tiny", "--hot", "64MiB", "--cold",
+                     "256MiB", "--requests", "40000"});
+  // While it holds the store, and has written more than was there.
+  const auto written = [&] { return run({"stats"}).exit == 8 && bytes_on_disk(dir()) > (8 << 20); };
+  ASSERT_TRUE(eventually([&] { return written() || replay.has_ended(); }));
+  ASSERT_FALSE(replay.has_ended()) << replay.wait().err;
+  replay.send(SIGKILL);
+  ASSERT_EQ(replay.wait().exit, 128 + SIGKILL);
+  expect_nothing_changes();
+  EXPECT_NE(run_json({"stats"}).object()["last_close"], "clean");
 }
 
 // --- others hold it, or wrote it --------------------------------------------------------------
