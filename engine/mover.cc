@@ -231,6 +231,8 @@ void Mover::quarantine(BlockId id, std::uint64_t sequence, Location cold) {
       core_.gates.leave(id);
       return;
     }
+    // The mark first, as in lost_cold(): a copy in hot goes on without one in cold.
+    if (listed->cold == cold && listed->facts.sequence == sequence) core_.catalog.set_left_cold(id);
     if (listed->facts.sequence != sequence || listed->cold != cold ||
         !core_.catalog.drop_cold(id, cold)) {
       ns->publishers.leave();
@@ -238,7 +240,6 @@ void Mover::quarantine(BlockId id, std::uint64_t sequence, Location cold) {
       return;
     }
     core_.meters.counters.add(Counter::corrupt_blocks);
-    core_.catalog.set_left_cold(id);  // a copy in hot goes on without one there
     core_.notes.note_removed(id, sequence);
     if (core_.read_only || !core_.operations.enter()) {
       ns->publishers.leave();
@@ -261,9 +262,10 @@ void Mover::quarantine(BlockId id, std::uint64_t sequence, Location cold) {
 }
 
 void Mover::lost_cold(BlockId id, Location cold) {
-  if (!core_.catalog.drop_cold(id, cold)) return;
+  // First the mark: the version is buried, and a put that finds the block in hot alone must not
+  // write it again under the same number.
   core_.catalog.set_left_cold(id);
-  core_.meters.counters.add(Counter::corrupt_blocks);
+  core_.catalog.drop_cold(id, cold);
 }
 
 void Mover::discard_hot(BlockId id, std::uint64_t sequence, Location hot) {

@@ -72,12 +72,10 @@ class Mover {
 
   /// Takes out a block that failed a check, wherever it lies, if it is still that version.
   void quarantine(BlockId id, std::uint64_t sequence, Location cold);
-  /// The tier has taken a block out by itself, because it is bad.
-  void lost_cold(BlockId id, Location cold);
   /// The same for a copy in hot; what cold has stays listed.
   void discard_hot(BlockId id, std::uint64_t sequence, Location hot);
-  /// The durable tier has removed by itself what was there. Tier threads.
-  void lost_cold(BlockId id, Location location);
+  /// The durable tier has removed by itself what was there. Called on its threads.
+  void lost_cold(BlockId id, Location cold);
 
  private:
   struct Demotion;
