@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "engine/base/check.h"
+#include "engine/base/text.h"
 #include "tools/cairn/exit_code.h"
 #include "tools/cairn/signals.h"
 
@@ -118,6 +119,11 @@ absl::Status ReplayWorker::put_rest(std::size_t number, std::size_t from, Reques
            .parent = next == 0 ? std::string_view() : blocks_.plan.key(run[next - 1])});
     }
     const absl::Status room = reserve(*batch);
+    // Waiting as long for every put to come would take days to say the same.
+    if (starved_) {
+      return with_context(room,
+                          concat("no room for a put in ", kRoomPatience.ns / 1'000'000'000, " s"));
+    }
     if (is_refusal(room)) {
       request.totals.refused_blocks += batch->blocks.size();
       continue;
@@ -146,7 +152,10 @@ absl::Status ReplayWorker::reserve(Batch& batch) {
     }
     const bool patient =
         is_no_room(room.status()) && system_clock().now() < deadline && !interrupted();
-    if (!patient) return room.status();
+    if (!patient) {
+      starved_ = is_no_room(room.status()) && !interrupted();
+      return room.status();
+    }
     if (flying_.empty()) {
       pause_for(kRoomPause);
     } else {

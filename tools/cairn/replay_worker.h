@@ -86,7 +86,8 @@ class ReplayWorker {
   std::vector<std::unique_ptr<Batch>> flying_;
   std::vector<bool> in_flight_;  // by block number
   std::size_t blocks_in_flight_ = 0;
-  absl::Status error_;  // the first that ends the replay
+  absl::Status error_;    // the first that ends the replay
+  bool starved_ = false;  // no room came for as long as one waits for it
 
   Mutex mutex_{LockRank::tool};
   CondVar answered_;
