@@ -5,9 +5,9 @@
 // Blocking:   open and destruction: disk. Neither grows with the bytes stored: the catalog is
 //             loaded in the background while the store already serves.
 // Failure:    `busy` when the process may have no more threads or memory. A file that may not
-//             grow (RLIMIT_FSIZE) is a full disk: `no_space`, and no signal. The dispositions of
-//             the process stay as they are; SIGXFSZ is blocked on the store's threads, and on the
-//             caller's while it writes for the store.
+//             grow (RLIMIT_FSIZE) is a full disk: `no_space`, and no signal; hot's regions are
+//             such files too. The dispositions of the process stay as they are; SIGXFSZ is blocked
+//             on the store's threads, and on the caller's while it writes for the store.
 // Lifetime:   the Store owns its threads, its tiers and the Engine; destroying it closes.
 #pragma once
 

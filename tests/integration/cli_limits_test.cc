@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "engine/base/bytes.h"
@@ -82,6 +83,17 @@ TEST_F(Cli, TooLittleMemoryIsAnError) {
   }
   EXPECT_GT(refused, 0);
   EXPECT_EQ(run({"get", "greeting"}).out, "hello");
+}
+
+TEST_F(Cli, DoctorSeesTheLimitsOfTheProcess) {
+  make_store();
+  const Limit limit(RLIMIT_FSIZE, kMiB);
+  const auto checks = run_json({"doctor"}).object()["checks"];
+  const auto found = std::find_if(checks.begin(), checks.end(),
+                                  [](const auto& check) { return check["name"] == "file size"; });
+  ASSERT_NE(found, checks.end());
+  EXPECT_EQ((*found)["verdict"], "warn");
+  EXPECT_THAT((*found)["fix"].get<std::string>(), HasSubstr("ulimit -f"));
 }
 
 TEST_F(Cli, ReadingNeedsNoLockFile) {

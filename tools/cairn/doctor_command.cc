@@ -23,6 +23,7 @@ namespace {
 using Align = Table::Align;
 
 constexpr std::uint64_t kFilesWanted = 4096;
+constexpr std::uint64_t kAddressesWanted = 4 * kGiB;
 constexpr std::uint64_t kLockedWanted = kMiB;
 constexpr std::uint64_t kFreeWanted = 10 * kGiB;
 constexpr std::uint64_t kFreeNeeded = kGiB;
@@ -144,6 +145,10 @@ absl::StatusOr<ExitCode> run_doctor(const std::string& directory, Output& output
   for (Finding& finding : check_device(place)) findings.push_back(std::move(finding));
   findings.push_back(check_limit("open files", RLIMIT_NOFILE, kFilesWanted,
                                  "ulimit -n 65536, or LimitNOFILE=65536 in the unit"));
+  findings.push_back(check_limit("file size", RLIMIT_FSIZE, kGiB,
+                                 "ulimit -f unlimited: segments, and hot's regions, are files"));
+  findings.push_back(check_limit("address space", RLIMIT_AS, kAddressesWanted,
+                                 "ulimit -v unlimited: what is reserved costs no memory"));
   findings.push_back(check_limit("locked memory", RLIMIT_MEMLOCK, kLockedWanted,
                                  "ulimit -l unlimited, or LimitMEMLOCK=infinity in the unit; "
                                  "kernels before 5.12 count the rings of io_uring against it"));

@@ -33,7 +33,8 @@ ErrorReaction reaction_to(ErrorCode code) {
     case ErrorCode::busy:
       return {ExitCode::failed,
               "come again when less is under way; if the process may have no more memory or "
-              "threads, raise `ulimit -v`, `ulimit -u` or its cgroup's limits"};
+              "threads, raise `ulimit -v`, `ulimit -u`, `ulimit -f` (hot is files, too) or its "
+              "cgroup's limits"};
     case ErrorCode::no_space:
       return {
           ExitCode::failed,
