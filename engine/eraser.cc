@@ -99,9 +99,20 @@ void Eraser::resolve(const std::shared_ptr<Erase>& erase) {
 
 void Eraser::unlist(const std::shared_ptr<Erase>& erase) {
   std::vector<ColdRemoval> removals;
+  const bool has_evicted = core_.cold != nullptr && core_.cold->counters().evicted_ever > 0;
   for (Erase::Item& item : erase->items) {
     const std::optional<Residency> listed = core_.catalog.find(item.id);
-    if (!listed || !core_.catalog.is_named(item.id, item.name)) continue;
+    if (!listed || !core_.catalog.is_named(item.id, item.name)) {
+      // What was evicted left a record and nothing that buries it: where the index has to learn
+      // from the segments, it would be back.
+      if (has_evicted) {
+        removals.push_back(
+            {.id = item.id,
+             .name = {item.name.namespace_id, std::string(item.name.key), item.name.part},
+             .sequence = core_.next_sequence()});
+      }
+      continue;
+    }
     item.was_there = !core_.is_expired(*listed);
     const std::uint64_t sequence = listed->facts.sequence;
     core_.notes.note_removed(item.id, sequence);

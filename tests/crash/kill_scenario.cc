@@ -102,7 +102,7 @@ class Scenario {
     if (slot % (3 * kChainLength) != 0) return;
     const std::string key = journal_key(slot);
     const KeyRef ref{key};
-    if (engine_.pin(ids_[kChains], {&ref, 1}, Durability::durable).ok()) {
+    if (engine_.pin(ids_[kChains], {&ref, 1}, {.durability = Durability::durable}).ok()) {
       chains.slot(slot).pin_acknowledged.store(1);
     }
   }

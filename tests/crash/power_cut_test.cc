@@ -14,7 +14,9 @@
 #include "tests/crash/store_model.h"
 #include "tests/support/payload.h"
 #include "tests/support/seed.h"
+#include "tests/support/sim_rocksdb_fs.h"
 #include "tests/support/sim_store.h"
+#include "tiers/cold/repair.h"
 
 namespace cairn::test {
 namespace {
@@ -105,6 +107,50 @@ TEST(PutAgain, ABlockThatColdGaveUpIsDurableWhenAskedForAgain) {
   const auto got = store.get(*again, "key");
   ASSERT_TRUE(got.ok() && got->has_value());
   EXPECT_TRUE(is_payload("key", 1, as_bytes(**got)));
+}
+
+// An eviction removes the name and leaves the record. When the name is then erased there is nothing
+// to be found, and still a repair, which sees records alone, must not bring it back.
+TEST(ErasedAfterItsEviction, DoesNotComeBackWithARepair) {
+  for (const NamespaceKind kind : {NamespaceKind::mutable_, NamespaceKind::content_addressed}) {
+    SimStore store(small_sim_store(1));
+    ASSERT_TRUE(store.open().ok());
+    const auto ns = store.engine().open_namespace({.name = "n", .kind = kind});
+    ASSERT_TRUE(ns.ok());
+    const std::string payload = make_payload("key", 1, 20'000);
+    ASSERT_TRUE(store.put(*ns, "key", as_bytes(payload), Durability::durable).status.ok());
+    ASSERT_TRUE(store.engine().evict_unused(TierKind::hot, 0).ok());
+    ASSERT_TRUE(store.engine().evict_unused(TierKind::cold, 0).ok());
+    const auto erased = store.erase(*ns, "key");
+    ASSERT_TRUE(erased.ok());
+    EXPECT_FALSE(*erased) << "it was evicted";
+    Rng rng(1);
+    store.kill(rng);
+    for (const std::string& path : store.disk().files()) {
+      if (path.find("/store/index/") != std::string::npos) store.disk().take_away(path);
+    }
+    {
+      ManualClock clock;
+      SimDevice device(store.shared_disk(), clock);
+      const tiers::RepairOptions options{
+          .directory = "/store", .index_file_system = make_sim_rocksdb_fs(store.shared_disk())};
+      ASSERT_TRUE(tiers::repair_store(device, options).ok());
+    }
+    ASSERT_TRUE(store.open().ok());
+    const auto again = store.engine().open_namespace({.name = "n", .kind = kind});
+    ASSERT_TRUE(again.ok());
+    const auto got = store.get(*again, "key");
+    ASSERT_TRUE(got.ok());
+    EXPECT_FALSE(got->has_value()) << namespace_kind_name(kind) << ": erased, and back";
+    // And a name that was erased can be put again.
+    ASSERT_TRUE(store.put(*again, "key", as_bytes(payload), Durability::durable).status.ok());
+    store.power_cut(rng);
+    ASSERT_TRUE(store.open().ok());
+    const auto third = store.engine().open_namespace({.name = "n", .kind = kind});
+    ASSERT_TRUE(third.ok());
+    const auto kept = store.get(*third, "key");
+    EXPECT_TRUE(kept.ok() && kept->has_value());
+  }
 }
 
 // `written` promises that a cut takes no more than the last sync_interval.

@@ -139,10 +139,22 @@ void StoreModel::pin(SimStore& store, Name& name, bool pinned) {
     store.engine().unpin(addressed_, {&ref, 1}).IgnoreError();  // in doubt it is not pinned
     return;
   }
-  if (!store.engine().pin(addressed_, {&ref, 1}, Durability::durable).ok()) return;
+  if (!store.engine().pin(addressed_, {&ref, 1}, {.durability = Durability::durable}).ok()) return;
   ++counts_.pins;
   // What is pinned for good is kept for good: its record was synced with the pin.
   name.pinned = name.survives_kill;
+}
+
+std::string StoreModel::story(const Name& name, const std::string& bytes) const {
+  std::string out = concat("Read ", bytes.size(), " bytes");
+  for (std::uint64_t version = 1; version < next_version_; ++version) {
+    if (is_payload(name.key, version, as_bytes(bytes))) out += concat(", version ", version);
+  }
+  out += "; possible:";
+  for (const std::uint64_t version : name.possible) out += concat(" ", version);
+  return out + concat("; promised ", name.promised, " as number ", name.sequence,
+                      name.survives_cut ? ", to survive a cut" : "",
+                      name.survives_kill ? ", to survive a kill" : "");
 }
 
 absl::StatusOr<std::uint64_t> StoreModel::read(SimStore& store, Name& name) {
@@ -156,7 +168,7 @@ absl::StatusOr<std::uint64_t> StoreModel::read(SimStore& store, Name& name) {
       seen = version;
     }
   }
-  EXPECT_NE(seen, 0U) << name.key << ": bytes that nobody may see";
+  EXPECT_NE(seen, 0U) << name.key << ": bytes that nobody may see. " << story(name, *got);
   const auto expiry = name.expiry.find(seen);
   // Bytes of a few versions of one byte are the same.
   if (expiry != name.expiry.end() && name.bytes >= 8) {

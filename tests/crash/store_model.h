@@ -63,6 +63,7 @@ class StoreModel {
   void pin(SimStore& store, Name& name, bool pinned);
   /// Which version was read, 0 for a miss; fails the test where nobody may see it.
   absl::StatusOr<std::uint64_t> read(SimStore& store, Name& name);
+  std::string story(const Name& name, const std::string& bytes) const;
   bool may_have_expired(const Name& name, WallMicros now) const;
   void check(SimStore& store, Name& name, Death death);
 

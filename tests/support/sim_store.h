@@ -52,6 +52,8 @@ class SimStore {
   Engine& engine() { return *engine_; }
   DurableTier& cold() { return *cold_; }
   SimDisk& disk() { return *disk_; }
+  /// For tools that open a device of their own on it, while the store is closed.
+  std::shared_ptr<SimDisk> shared_disk() { return disk_; }
   ManualClock& clock() { return clock_; }
   SimDevice& device() { return *device_; }
   EventLoop& loop() { return *loop_; }
