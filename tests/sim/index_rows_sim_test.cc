@@ -4,6 +4,7 @@
 // blocks, never the process.
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
@@ -71,6 +72,35 @@ TEST(IndexRowsSim, ARowThatFoundNoRoomIsWrittenBeforeItsEntries) {
         world.kill();
       }
     }
+  }
+}
+
+TEST(IndexRowsSim, ALogThatRefusesNowAndThenLosesNothing) {
+  std::uint64_t fired = 0;
+  for (const std::uint64_t seed : seeds({61, 62, 63}, 2)) {
+    print_seed(seed);
+    ColdWorld world({.seed = seed, .evicted_may_return = true, .refused_may_return = true});
+    for (std::size_t round = 0; round < scaled(10); ++round) {
+      ASSERT_TRUE(world.open().ok());
+      world.check_all();
+      world.disk().faults().add(
+          {.fault = Fault::no_space, .side = Side::rocksdb, .odds = 0.05, .path_contains = ".log"});
+      const std::size_t steps = world.rng().between(20, 300);
+      for (std::size_t i = 0; i < steps && !world.tier().health().degraded; ++i) world.step();
+      world.settle();
+      world.disk().faults().clear();
+      world.check_all();
+      world.rng().chance(0.7) ? world.kill() : world.close();
+    }
+    ASSERT_TRUE(world.open().ok());
+    world.check_all();
+    world.close();
+    EXPECT_EQ(world.counts().lost, 0U) << seed;
+    fired += world.fired(Fault::no_space);
+  }
+  std::printf("cairn-count: refusals=%llu\n", static_cast<unsigned long long>(fired));
+  if (test_scale() >= 1) {
+    EXPECT_GT(fired, 0U);
   }
 }
 

@@ -307,8 +307,8 @@ std::string ColdWorld::story(const Name& name) {
 
 bool ColdWorld::may_be_there(const Name& name, std::uint64_t sequence, std::size_t bytes) const {
   const auto found = name.history.find(sequence);
-  if (found == name.history.end() || !found->second.is_put || found->second.level == Level::failed)
-    return false;
+  if (found == name.history.end() || !found->second.is_put) return false;
+  if (found->second.level == Level::failed && !options_.refused_may_return) return false;
   if (found->second.bytes != bytes) return false;
   const bool may_return = options_.evicted_may_return && name.namespace_id == addressed_;
   for (auto later = std::next(found); later != name.history.end(); ++later) {

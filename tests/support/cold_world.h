@@ -37,6 +37,9 @@ struct ColdWorldOptions {
   /// The index was made again from the segments: of content-addressed blocks, those that were
   /// evicted may be back, for they left no tombstone.
   bool evicted_may_return = false;
+  /// The index refuses what the segments have taken already: where that tore its log, the next
+  /// opening learns it from them.
+  bool refused_may_return = false;
 };
 
 struct ColdWorldCounts {
