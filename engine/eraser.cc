@@ -116,7 +116,9 @@ void Eraser::unlist(const std::shared_ptr<Erase>& erase) {
     item.was_there = !core_.is_expired(*listed);
     const std::uint64_t sequence = listed->facts.sequence;
     core_.notes.note_removed(item.id, sequence);
-    const bool was_in_cold = !listed->cold.is_null() || core_.catalog.has_left_cold(item.id);
+    // A version in hot alone may stand over one that was evicted before it came.
+    const bool was_in_cold =
+        !listed->cold.is_null() || core_.catalog.has_left_cold(item.id) || has_evicted;
     const std::optional<Residency> removed = core_.catalog.remove(item.id, sequence);
     if (removed && !removed->hot.is_null()) core_.free_hot(removed->hot);
     if (!was_in_cold || core_.cold == nullptr) continue;

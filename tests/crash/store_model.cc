@@ -95,6 +95,7 @@ void StoreModel::note_put(Name& name, std::uint64_t version, Durability durabili
     EXPECT_FALSE(name.possible.empty()) << name.key << " was never put";
   } else if (durability == Durability::durable) {
     name.possible = {version};
+    name.may_return.clear();
   } else {
     // A cut may bring back what was durable before, or nothing; a kill may not.
     name.possible.insert(0);
@@ -104,6 +105,7 @@ void StoreModel::note_put(Name& name, std::uint64_t version, Durability durabili
   if (durability == Durability::memory) return;
   if (durability == Durability::durable) {
     name.possible.erase(0);
+    name.may_return.clear();
     name.survives_cut = true;
   }
   name.survives_kill = true;
@@ -116,7 +118,9 @@ void StoreModel::erase(SimStore& store, Name& name) {
   // Until it is acknowledged an erase may or may not have happened.
   name.possible.insert(0);
   name.survives_cut = name.survives_kill = name.pinned = false;
-  if (store.erase(id_of(name), name.key).ok()) name.possible = {0};
+  if (!store.erase(id_of(name), name.key).ok()) return;
+  name.possible = {0};
+  name.may_return.clear();
 }
 
 void StoreModel::clear(SimStore& store) {
@@ -128,7 +132,9 @@ void StoreModel::clear(SimStore& store) {
   if (!store.engine().clear(addressed_).ok()) return;
   ++counts_.clears;
   for (auto& [key, name] : names_) {
-    if (!name.is_mutable) name.possible = {0};
+    if (name.is_mutable) continue;
+    name.possible = {0};
+    name.may_return.clear();
   }
 }
 
@@ -177,6 +183,15 @@ absl::StatusOr<std::uint64_t> StoreModel::read(SimStore& store, Name& name) {
   return seen;
 }
 
+void StoreModel::note_evicted(Name& name) {
+  if (name.promised != 0) {
+    name.may_return.insert(name.promised);
+  } else {
+    name.may_return.insert(name.possible.begin(), name.possible.end());
+    name.may_return.erase(0);
+  }
+}
+
 /// The newest version that may have been there has expired, also one whose put failed.
 bool StoreModel::may_have_expired(const Name& name, WallMicros now) const {
   for (auto at = name.expiry.lower_bound(name.promised); at != name.expiry.end(); ++at) {
@@ -195,23 +210,27 @@ void StoreModel::check(SimStore& store, Name& name, Death death) {
   ASSERT_TRUE(seen.ok()) << message_of(seen.status());
   if (*seen != 0) {
     ++counts_.found;
-    name.possible = {*seen};
+    name.possible = name.may_return;
+    name.possible.insert(*seen);
     if (*seen < name.promised && name.bytes >= 8) {
       EXPECT_FALSE(promised) << name.key << " is an older version";
       name.survives_cut = name.survives_kill = false;  // of the older one nothing was promised
     }
     return;
   }
+  const BlockId id = block_id({id_of(name), name.key, 0}, store.cold().block_id_secret());
+  const bool was_evicted = evictions_.covers(id, name.sequence);
+  if (was_evicted) note_evicted(name);
   if (promised && may_have_expired(name, store.clock().wall())) {
     ++counts_.expired;
   } else if (promised) {
-    const BlockId id = block_id({id_of(name), name.key, 0}, store.cold().block_id_secret());
-    EXPECT_TRUE(evictions_.covers(id, name.sequence))
-        << name.key << " is lost: version " << name.promised << ", number " << name.sequence;
+    EXPECT_TRUE(was_evicted) << name.key << " is lost: version " << name.promised << ", number "
+                             << name.sequence;
     EXPECT_FALSE(name.pinned) << name.key << " was pinned";
     ++counts_.missing_evicted;
   }
-  name.possible = {0};
+  name.possible = name.may_return;
+  name.possible.insert(0);
   name.survives_cut = name.survives_kill = name.pinned = false;
 }
 

@@ -46,7 +46,10 @@ class StoreModel {
   struct Name {
     bool is_mutable = true;
     std::string key, parent;
-    std::set<std::uint64_t> possible;            // versions that may be read; 0 stands for absent
+    std::set<std::uint64_t> possible;  // versions that may be read; 0 stands for absent
+    /// Evicted, so that their records may still be there, and an index that has to learn from the
+    /// segments may name them again; until something newer is durable.
+    std::set<std::uint64_t> may_return;
     std::map<std::uint64_t, WallMicros> expiry;  // of versions that have one
     std::size_t bytes = 0;
     /// Of the newest version that was promised: what the store and what we call it.
@@ -64,6 +67,7 @@ class StoreModel {
   /// Which version was read, 0 for a miss; fails the test where nobody may see it.
   absl::StatusOr<std::uint64_t> read(SimStore& store, Name& name);
   std::string story(const Name& name, const std::string& bytes) const;
+  void note_evicted(Name& name);
   bool may_have_expired(const Name& name, WallMicros now) const;
   void check(SimStore& store, Name& name, Death death);
 
