@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// catalog.cc — publication, removal, pins and links: what changes residency.
+// catalog.cc — publication, removal and pins: what changes residency.
 #include "engine/catalog.h"
 
 #include <utility>
@@ -408,7 +408,7 @@ std::optional<Residency> Catalog::remove(BlockId id, std::uint64_t sequence) {
   return was;
 }
 
-// --- pins, recency, links ---------------------------------------------------------------------
+// --- pins, recency ---------------------------------------------------------------------
 
 bool Catalog::pin(BlockId id, int delta) {
   Impl::Shard& shard = impl_->shard_of(id);
@@ -459,45 +459,6 @@ bool Catalog::make_oldest(BlockId id) {
   MutexLock links_lock(impl_->links.mutex);
   impl_->links.demote(handle, impl_->oldest.fetch_sub(1, std::memory_order_relaxed));
   return true;
-}
-
-std::vector<BlockId> Catalog::children(BlockId id) const {
-  std::vector<BlockId> found;
-  Impl::Shard& shard = impl_->shard_of(id);
-  MutexLock lock(shard.mutex);
-  const BlockHandle handle = shard.find(id);
-  if (handle == kNoBlock) return found;
-  MutexLock links_lock(impl_->links.mutex);
-  for (BlockHandle child = impl_->record_of(handle).first_child; child != kNoBlock;
-       child = impl_->record_of(child).next_sibling) {
-    found.push_back(impl_->entry_of(child).id());
-  }
-  return found;
-}
-
-std::vector<Catalog::Descendant> Catalog::subtree(BlockId root, std::size_t count) const {
-  std::vector<Descendant> found;
-  std::vector<Descendant> level{{root, 0}}, below;
-  while (!level.empty() && found.size() < count) {
-    below.clear();
-    for (const Descendant& one : level) {
-      if (found.size() == count) break;
-      if (const auto residency = find(one.id); residency && residency->present()) {
-        found.push_back(one);
-      }
-      for (const BlockId child : children(one.id)) below.push_back({child, one.depth + 1});
-    }
-    level.swap(below);
-  }
-  return found;
-}
-
-std::optional<BlockId> Catalog::parent(BlockId id) const {
-  Impl::Shard& shard = impl_->shard_of(id);
-  MutexLock lock(shard.mutex);
-  const BlockHandle handle = shard.find(id);
-  if (handle == kNoBlock) return std::nullopt;
-  return impl_->links.parent_id(handle);
 }
 
 }  // namespace cairn

@@ -178,6 +178,10 @@ class Catalog {
   /// them are; not all. Costs a walk of the catalog, a few entries under one lock.
   std::vector<Victim> victims_of(NamespaceId ns, TierKind tier, std::size_t count) const;
 
+  /// Last copies in hot that nothing but a child elsewhere keeps, least recent first: victims()
+  /// never offers them, so hot can fill with them. Written to cold they may go. Costs a walk.
+  std::vector<Victim> held_by_children(std::size_t count) const;
+
   // --- whole -----------------------------------------------------------------------------
   /// While loading, a parent that is not there may be still to come: orphans are counted, but
   /// keep their place in the order. Begins as false.

@@ -64,6 +64,12 @@ class Links {
   bool may_go(BlockHandle handle, std::size_t tier) const CAIRN_REQUIRES(mutex) {
     return standing(handle, tier) != Standing::held;
   }
+  /// The last copy, in hot, of a block whose children are present but not in hot.
+  bool is_held_from_below(BlockHandle handle) const CAIRN_REQUIRES(mutex) {
+    const LinkRecord& record = storage_.records[handle];
+    return record.linked_hot && !record.linked_cold && record.children_hot == 0 &&
+           record.children_present != 0;
+  }
   void on_access(std::span<const BlockHandle> blocks) CAIRN_REQUIRES(mutex);
   bool wants_accesses() const { return wants_accesses_; }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// catalog_whole.cc — what concerns all entries: victims, walks, counters, invariants.
+// catalog_whole.cc — what concerns many entries: victims, walks, sub-trees, counters, invariants.
 #include <algorithm>
 
 #include "engine/base/check.h"
@@ -38,22 +38,49 @@ std::vector<Victim> Catalog::victims(TierKind tier, std::size_t count, bool incl
   return victims;
 }
 
-std::vector<Victim> Catalog::victims_of(NamespaceId ns, TierKind tier, std::size_t count) const {
-  const bool hot = tier == TierKind::hot;
-  std::vector<std::pair<std::uint64_t, Victim>> found;
-  for_each(ns, [&](BlockId id, const Residency& residency) {
-    if ((hot ? residency.hot : residency.cold).is_null() || residency.pinned) return;
-    if (hot && residency.leased) return;
-    const Impl::Entry& entry = impl_->entry_of(residency.handle);
-    found.push_back({entry.stamp.load(std::memory_order_relaxed), {id, residency}});
-  });
+namespace {
+
+using Ranked = std::pair<std::uint64_t, Victim>;  // stamp
+
+std::vector<Victim> least_recent(std::vector<Ranked> found, std::size_t count) {
   count = std::min(count, found.size());
   std::partial_sort(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(count), found.end(),
-                    [](const auto& a, const auto& b) { return a.first < b.first; });
+                    [](const Ranked& a, const Ranked& b) { return a.first < b.first; });
   std::vector<Victim> victims;
   victims.reserve(count);
   for (std::size_t i = 0; i < count; ++i) victims.push_back(found[i].second);
   return victims;
+}
+
+}  // namespace
+
+std::vector<Victim> Catalog::victims_of(NamespaceId ns, TierKind tier, std::size_t count) const {
+  const bool hot = tier == TierKind::hot;
+  std::vector<Ranked> found;
+  for_each(ns, [&](BlockId id, const Residency& residency) {
+    if ((hot ? residency.hot : residency.cold).is_null() || residency.pinned) return;
+    if (hot && residency.leased) return;
+    found.push_back({impl_->entry_of(residency.handle).stamp.load(std::memory_order_relaxed),
+                     {id, residency}});
+  });
+  return least_recent(std::move(found), count);
+}
+
+std::vector<Victim> Catalog::held_by_children(std::size_t count) const {
+  std::vector<Ranked> found;
+  for_each(std::nullopt, [&](BlockId id, const Residency& residency) {
+    if (residency.hot.is_null() || !residency.cold.is_null() || residency.leased) return;
+    found.push_back({impl_->entry_of(residency.handle).stamp.load(std::memory_order_relaxed),
+                     {id, residency}});
+  });
+  {
+    // By handle, though the entries may be others' by now: whoever moves a block looks again.
+    MutexLock lock(impl_->links.mutex);
+    std::erase_if(found, [&](const Ranked& one) CAIRN_REQUIRES(impl_->links.mutex) {
+      return !impl_->links.is_held_from_below(one.second.residency.handle);
+    });
+  }
+  return least_recent(std::move(found), count);
 }
 
 // --- walks ------------------------------------------------------------------------------------
@@ -95,6 +122,47 @@ std::vector<BlockId> Catalog::hottest(std::size_t count) const {
 void Catalog::set_loading(bool loading) {
   MutexLock lock(impl_->links.mutex);
   impl_->links.set_loading(loading);
+}
+
+// --- links ------------------------------------------------------------------------------------
+
+std::vector<BlockId> Catalog::children(BlockId id) const {
+  std::vector<BlockId> found;
+  Impl::Shard& shard = impl_->shard_of(id);
+  MutexLock lock(shard.mutex);
+  const BlockHandle handle = shard.find(id);
+  if (handle == kNoBlock) return found;
+  MutexLock links_lock(impl_->links.mutex);
+  for (BlockHandle child = impl_->record_of(handle).first_child; child != kNoBlock;
+       child = impl_->record_of(child).next_sibling) {
+    found.push_back(impl_->entry_of(child).id());
+  }
+  return found;
+}
+
+std::vector<Catalog::Descendant> Catalog::subtree(BlockId root, std::size_t count) const {
+  std::vector<Descendant> found;
+  std::vector<Descendant> level{{root, 0}}, below;
+  while (!level.empty() && found.size() < count) {
+    below.clear();
+    for (const Descendant& one : level) {
+      if (found.size() == count) break;
+      if (const auto residency = find(one.id); residency && residency->present()) {
+        found.push_back(one);
+      }
+      for (const BlockId child : children(one.id)) below.push_back({child, one.depth + 1});
+    }
+    level.swap(below);
+  }
+  return found;
+}
+
+std::optional<BlockId> Catalog::parent(BlockId id) const {
+  Impl::Shard& shard = impl_->shard_of(id);
+  MutexLock lock(shard.mutex);
+  const BlockHandle handle = shard.find(id);
+  if (handle == kNoBlock) return std::nullopt;
+  return impl_->links.parent_id(handle);
 }
 
 // --- counters ---------------------------------------------------------------------------------

@@ -41,6 +41,10 @@ bool Mover::demote(std::vector<Victim> victims) {
       continue;
     }
     victim.residency = *now;
+    // Cold has buried the version that it gave up: the same bytes go down as a new one.
+    if (core_.catalog.has_left_cold(victim.id)) {
+      victim.residency.facts.sequence = core_.next_sequence();
+    }
     demotion->handles.push_back(leased.handle);
     demotion->names.push_back(*std::move(name));
     demotion->victims.push_back(victim);
@@ -86,6 +90,23 @@ bool Mover::demote(std::vector<Victim> victims) {
   return true;
 }
 
+void Mover::demote_held() {
+  held_posted_.store(false);
+  if (core_.cold == nullptr || core_.read_only || demoting_.load()) return;
+  if (!core_.operations.enter()) return;
+  constexpr std::size_t kBatch = 64;
+  const std::vector<Victim> held = core_.catalog.held_by_children(kBatch);
+  std::uint64_t bytes = 0;
+  for (const Victim& victim : held) bytes += victim.residency.facts.plain_bytes;
+  if (!held.empty() && !demote(held)) {
+    // Cold has no room either: what goes there is what is below them, or makes room for them.
+    make_cold_room(bytes, std::nullopt, [this](bool evicted) {
+      if (evicted && !held_posted_.exchange(true)) core_.loop.post([this] { demote_held(); });
+    });
+  }
+  core_.operations.leave();
+}
+
 void Mover::finish_demotion(Demotion& demotion) {
   for (std::size_t i = 0; i < demotion.writes.size(); ++i) {
     TierWrite& write = demotion.writes[i];
@@ -98,6 +119,7 @@ void Mover::finish_demotion(Demotion& demotion) {
       if (core_.publish_cold(victim.id, demotion.names[i].view(), write.facts, write.location,
                              stored, &replaced)) {
         victim.residency.cold = write.location;
+        core_.free_replaced(replaced);
       } else {
         core_.cold->free({&write.location, 1});
       }

@@ -30,6 +30,7 @@ bool Mover::make_hot_room(NamespaceId ns, std::span<const std::uint32_t> sizes) 
   // than memory.
   std::uint64_t freed = evict_hot(bytes, false);
   if (freed < bytes) freed += evict_hot(bytes - freed, true);
+  if (freed == 0 && !held_posted_.exchange(true)) core_.loop.post([this] { demote_held(); });
   return freed > 0;
 }
 

@@ -101,11 +101,15 @@ class Mover {
   /// Writes blocks that only hot has to cold, and then drops them from hot. False: cold takes
   /// nothing now.
   bool demote(std::vector<Victim> victims);
+  /// Writes blocks to cold that hot may not drop, because they are the last copies of what children
+  /// elsewhere need. Without it hot could fill with them and have no room for anything.
+  void demote_held();
   void finish_demotion(Demotion& demotion);
 
   EngineCore& core_;
   std::atomic<bool> background_posted_{false};
   std::atomic<bool> demoting_{false};
+  std::atomic<bool> held_posted_{false};
 };
 
 }  // namespace cairn::detail

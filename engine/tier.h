@@ -12,8 +12,9 @@
 //
 // Threading:  thread-safe.
 // Blocking:   never, except where a method says so.
-// Failure:    per element. After a failed write the location is null and nothing of the
-//             block can ever be read; other elements are untouched.
+// Failure:    per element. After a failed write the location is null and nothing of the block
+//             can be read; other elements are untouched. A durable tier whose index failed may
+//             show such a block, whole, after a restart that learns from what was written.
 // Lifetime:   close() runs every outstanding `done` (with `closed` where it must).
 #pragma once
 

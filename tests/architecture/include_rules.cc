@@ -70,7 +70,8 @@ const std::vector<ThirdParty>& third_parties() {
       // The simulated file system is RocksDB's own interface; its contract test speaks it too.
       {"RocksDB",
        {"rocksdb/"},
-       {"tiers/cold/rocksdb_", "bench/", "tests/support/", "tests/contract/sim_disk_test."}},
+       {"tiers/cold/rocksdb_", "bench/", "tests/support/", "tests/contract/sim_disk_test.",
+        "tests/crash/hung_index_test."}},
       {"liburing", {"liburing.h", "liburing/"}, {"tiers/io/ring.", "bench/", "tests/support/"}},
       {"CLI11", {"CLI/"}, {"tools/"}},
       {"nlohmann json", {"nlohmann/"}, {"tools/", "bench/", "tests/"}},

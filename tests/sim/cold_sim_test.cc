@@ -168,8 +168,9 @@ TEST(ColdSim, ErrorsShortTransfersAndFailedSyncsLoseNothing) {
     rules.push_back({.fault = fault, .side = Side::device, .odds = 0.01});
   }
   for (const std::uint64_t seed : seeds({41, 42, 43}, 1)) {
-    // A store that was not closed clean is caught up from the segments: see above.
-    ColdWorld world({.seed = seed, .evicted_may_return = true});
+    // A store that was not closed clean is caught up from the segments: see above. They may also
+    // have what the index refused.
+    ColdWorld world({.seed = seed, .evicted_may_return = true, .refused_may_return = true});
     run_with_faults(world, scaled(8), rules);
     for (std::size_t i = 0; i < kinds.size(); ++i) fired[i] += world.fired(kinds[i]);
     EXPECT_EQ(world.counts().lost, 0U);

@@ -187,5 +187,34 @@ TEST(Eviction, ABlockWhoseEvictionFailedIsStillServed) {
   EXPECT_EQ(world.get(ns, "k"), make_payload("k", 0, 900));
 }
 
+TEST(Eviction, ParentsThatOnlyHotHasGoDownToTheirChildren) {
+  EngineWorldOptions options;
+  options.hot_bytes = 10'900;
+  EngineWorld world(options);
+  const NamespaceId ns = world.open_namespace("n");
+  // Parents that were promised memory alone, each with a child in cold: none may be dropped.
+  for (std::uint64_t i = 0; i < 10; ++i) {
+    const std::string parent = "p" + std::to_string(i), child = "c" + std::to_string(i);
+    ASSERT_TRUE(world.put(ns, parent, 1000, 0, Durability::memory).status.ok());
+    const std::string payload = make_payload(child, 0, 900);
+    const PutBlock block{.key = child, .payload = as_bytes(payload), .parent = parent};
+    ASSERT_TRUE(
+        world.engine().put_sync(ns, {&block, 1}, {.links = Links::given})[0].status.ok());
+    ASSERT_TRUE(world.engine().evict_unused(TierKind::hot, 1000 * (i + 1)).ok());
+  }
+  ASSERT_EQ(world.hot().usage().used_bytes, 10'000U);
+  absl::Status status;
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    status = world.put(ns, "x", 1000, 0, Durability::memory).status;
+    if (status.ok()) break;
+    world.settle();
+  }
+  EXPECT_TRUE(status.ok()) << status;
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(world.match(ns, {"p" + std::to_string(i), "c" + std::to_string(i)}), 2U) << i;
+  }
+  EXPECT_EQ(world.engine().stats().orphans, 0U);
+}
+
 }  // namespace
 }  // namespace cairn::test

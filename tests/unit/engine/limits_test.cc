@@ -144,7 +144,9 @@ TEST_F(LimitsTest, WhateverComesTheyAreNeverPassed) {
         break;
       default: {
         std::vector<std::string> keys;
-        for (std::uint64_t i = 0; i <= rng.below(12); ++i) keys.push_back(key + "/" + std::to_string(i));
+        for (std::uint64_t i = 0; i <= rng.below(12); ++i) {
+          keys.push_back(key + "/" + std::to_string(i));
+        }
         world.put_chain(limited, keys, 1 + rng.below(3000),
                         rng.chance(0.3) ? Durability::memory : Durability::written);
       }

@@ -126,7 +126,8 @@ TEST_F(SubtreeTest, TheLongestRunIsFoundByHalvesToo) {
   for (int round = 0; round < 30; ++round) {
     const std::size_t there = rng.below(keys.size() + 1);
     const NamespaceId fresh = world.open_namespace("run" + std::to_string(round));
-    if (there > 0) world.put_chain(fresh, {keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(there)}, 10);
+    const auto end = keys.begin() + static_cast<std::ptrdiff_t>(there);
+    if (there > 0) world.put_chain(fresh, {keys.begin(), end}, 10);
     EXPECT_EQ(world.engine().match_length(fresh, refs, Search::bisect), there);
     EXPECT_EQ(world.engine().match_length(fresh, refs), there);
   }
