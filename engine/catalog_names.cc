@@ -27,6 +27,7 @@ void Names::set(BlockHandle handle, std::string_view key, Part part) {
   slot.length_ = static_cast<std::uint16_t>(key.size());
   slot.part_ = part;
   slot.durable = slot.left_cold = false;
+  if (key.empty()) return;
   if (key.size() <= NameSlot::kInlineKeyBytes) {
     std::memcpy(slot.bytes_.data(), key.data(), key.size());
     return;
