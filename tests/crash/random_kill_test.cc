@@ -144,8 +144,12 @@ TEST(RandomKill, NothingAcknowledgedIsLostWhereNothingIsEvicted) {
 TEST(RandomKill, UnderEvictionAndCleaningOnlyWhatWasToldOfIsGone) {
   const std::uint64_t seed = announce_seed();
   std::uint64_t told = 0;
-  run_kills(48 * kMiB, scaled(60), seed, &told);
-  EXPECT_GT(told, 0U) << "no eviction";
+  const std::size_t kills = scaled(60);
+  run_kills(48 * kMiB, kills, seed, &told);
+  // A tenth of them, under a sanitizer, may not come that far.
+  if (kills >= 60) {
+    EXPECT_GT(told, 0U) << "no eviction";
+  }
 }
 
 }  // namespace
