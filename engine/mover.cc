@@ -232,10 +232,10 @@ void Mover::quarantine(BlockId id, std::uint64_t sequence, Location cold) {
       core_.gates.leave(id);
       return;
     }
+    const bool is_still_it = listed->facts.sequence == sequence && listed->cold == cold;
     // The mark first, as in lost_cold(): a copy in hot goes on without one in cold.
-    if (listed->cold == cold && listed->facts.sequence == sequence) core_.catalog.set_left_cold(id);
-    if (listed->facts.sequence != sequence || listed->cold != cold ||
-        !core_.catalog.drop_cold(id, cold)) {
+    if (is_still_it) core_.catalog.set_left_cold(id);
+    if (!is_still_it || !core_.catalog.drop_cold(id, cold)) {
       ns->publishers.leave();
       core_.gates.leave(id);
       return;
