@@ -73,34 +73,38 @@ std::optional<OwnedName> Catalog::name_of(BlockId id) const {
                    .part = slot.part()};
 }
 
+NameSlot* Catalog::Impl::present_name(const Shard& shard, BlockId id) const {
+  const BlockHandle handle = shard.find(id);
+  return is_present(handle) ? &storage.names[handle] : nullptr;
+}
+
 void Catalog::set_durable(BlockId id, bool durable) {
   Impl::Shard& shard = impl_->shard_of(id);
   MutexLock lock(shard.mutex);
-  const BlockHandle handle = shard.find(id);
-  if (impl_->is_present(handle)) impl_->storage.names[handle].durable = durable;
+  if (NameSlot* const name = impl_->present_name(shard, id)) name->durable = durable;
 }
 
 bool Catalog::is_durable(BlockId id) const {
   Impl::Shard& shard = impl_->shard_of(id);
   MutexLock lock(shard.mutex);
-  const BlockHandle handle = shard.find(id);
-  return impl_->is_present(handle) && impl_->storage.names[handle].durable;
+  const NameSlot* const name = impl_->present_name(shard, id);
+  return name != nullptr && name->durable;
 }
 
 void Catalog::set_left_cold(BlockId id) {
   Impl::Shard& shard = impl_->shard_of(id);
   MutexLock lock(shard.mutex);
-  const BlockHandle handle = shard.find(id);
-  if (!impl_->is_present(handle)) return;
-  impl_->storage.names[handle].left_cold = true;
-  impl_->storage.names[handle].durable = false;
+  NameSlot* const name = impl_->present_name(shard, id);
+  if (name == nullptr) return;
+  name->left_cold = true;
+  name->durable = false;
 }
 
 bool Catalog::has_left_cold(BlockId id) const {
   Impl::Shard& shard = impl_->shard_of(id);
   MutexLock lock(shard.mutex);
-  const BlockHandle handle = shard.find(id);
-  return impl_->is_present(handle) && impl_->storage.names[handle].left_cold;
+  const NameSlot* const name = impl_->present_name(shard, id);
+  return name != nullptr && name->left_cold;
 }
 
 std::uint64_t Catalog::name_bytes() const {

@@ -301,7 +301,8 @@ bool Mover::make_catalog_room(std::uint64_t bytes) {
   for (;;) {
     const std::uint64_t used = core_.metadata_bytes();
     if (used <= core_.options.metadata_bytes) return true;
-    const std::uint64_t entries = (used - core_.options.metadata_bytes) / catalog_bytes(0) + 1;
+    const std::uint64_t entries =
+        (used - core_.options.metadata_bytes) / Catalog::cost_bytes(0) + 1;
     if (evict_entries(std::min<std::uint64_t>(entries, kVictimBatch))) continue;
     core_.metadata_reserved.fetch_sub(bytes);
     return false;

@@ -55,9 +55,6 @@ class Mover {
   /// Reserves this much of metadata_bytes, to be given back to core.metadata_reserved when the
   /// blocks are listed. False, and nothing reserved: room could not be made.
   bool make_catalog_room(std::uint64_t bytes);
-  static std::uint64_t catalog_bytes(std::size_t key_length) {
-    return Catalog::cost_bytes(key_length);
-  }
 
   /// Something was put or promoted: looks at the watermarks in the background.
   void note_growth();

@@ -160,7 +160,7 @@ void WritePath::Put::classify() {
   for (Item& item : items_) {
     if (!item.settled) classify_one(item);
     if (!item.settled && !item.to_sync && !item.upgrade) {
-      metadata += Mover::catalog_bytes(item.name.key.size());
+      metadata += Catalog::cost_bytes(item.name.key.size());
     }
   }
   if (metadata > 0) {
