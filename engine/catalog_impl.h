@@ -87,8 +87,7 @@ struct Catalog::Impl {
   // --- names (catalog_names.cc) -------------------------------------------------------------
   bool is_named(BlockHandle handle, const BlockName& name) const;
   /// Of a present block; null where it is not.
-  detail::NameSlot* present_name(const Shard& shard, BlockId id) const
-      CAIRN_REQUIRES(shard.mutex);
+  detail::NameSlot* present_name(const Shard& shard, BlockId id) const CAIRN_REQUIRES(shard.mutex);
 
   // --- publication (catalog.cc) -------------------------------------------------------------
   /// Everything known of an entry; its shard is locked.

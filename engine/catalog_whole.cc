@@ -60,8 +60,8 @@ std::vector<Victim> Catalog::victims_of(NamespaceId ns, TierKind tier, std::size
   for_each(ns, [&](BlockId id, const Residency& residency) {
     if ((hot ? residency.hot : residency.cold).is_null() || residency.pinned) return;
     if (hot && residency.leased) return;
-    found.push_back({impl_->entry_of(residency.handle).stamp.load(std::memory_order_relaxed),
-                     {id, residency}});
+    found.push_back(
+        {impl_->entry_of(residency.handle).stamp.load(std::memory_order_relaxed), {id, residency}});
   });
   return least_recent(std::move(found), count);
 }
@@ -70,8 +70,8 @@ std::vector<Victim> Catalog::held_by_children(std::size_t count) const {
   std::vector<Ranked> found;
   for_each(std::nullopt, [&](BlockId id, const Residency& residency) {
     if (residency.hot.is_null() || !residency.cold.is_null() || residency.leased) return;
-    found.push_back({impl_->entry_of(residency.handle).stamp.load(std::memory_order_relaxed),
-                     {id, residency}});
+    found.push_back(
+        {impl_->entry_of(residency.handle).stamp.load(std::memory_order_relaxed), {id, residency}});
   });
   {
     // By handle, though the entries may be others' by now: whoever moves a block looks again.

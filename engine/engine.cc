@@ -292,8 +292,8 @@ EngineStats EngineImpl::stats() const {
   stats.blocks_pinned = pins_.pinned_blocks();
   stats.pins = pins_.by_owner();
   stats.catalog_blocks = core_.catalog.blocks();
-  stats.catalog_bytes = core_.catalog.memory_bytes() + core_.catalog.name_bytes() +
-                        expirer_.bytes();
+  stats.catalog_bytes =
+      core_.catalog.memory_bytes() + core_.catalog.name_bytes() + expirer_.bytes();
   stats.orphans = core_.catalog.orphans();
   stats.recovered = recovery_.is_complete();
   stats.recovery_s = recovery_.seconds();

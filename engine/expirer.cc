@@ -92,19 +92,19 @@ void Expirer::remove_gated(BlockId id, std::uint64_t sequence) {
     core_.operations.leave();
     return;
   }
-  mover_.remove_cold({{.id = id,
-                       .name = *std::move(name),
-                       .sequence = sequence,
-                       .location = removed->cold,
-                       .was = removed}},
-                     RemovalReason::expired, Durability::written,
-                     [this, id, expiry = removed->facts.expiry](
-                         const std::vector<ColdRemoval>& removals) {
-                       // It is listed again: the next sweep tries once more.
-                       if (!removals.front().status.ok()) note(id, expiry);
-                       core_.gates.leave(id);
-                       core_.operations.leave();
-                     });
+  mover_.remove_cold(
+      {{.id = id,
+        .name = *std::move(name),
+        .sequence = sequence,
+        .location = removed->cold,
+        .was = removed}},
+      RemovalReason::expired, Durability::written,
+      [this, id, expiry = removed->facts.expiry](const std::vector<ColdRemoval>& removals) {
+        // It is listed again: the next sweep tries once more.
+        if (!removals.front().status.ok()) note(id, expiry);
+        core_.gates.leave(id);
+        core_.operations.leave();
+      });
 }
 
 }  // namespace cairn::detail

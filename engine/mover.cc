@@ -112,9 +112,9 @@ std::uint64_t Mover::evict_cold(std::uint64_t bytes, std::optional<NamespaceId> 
   std::size_t count = kVictimBatch;
   while (freed < bytes) {
     const std::size_t before = eviction.removals.size();
-    const std::vector<Victim> victims =
-        only ? core_.catalog.victims_of(*only, TierKind::cold, count)
-             : core_.catalog.victims(TierKind::cold, count, true);
+    const std::vector<Victim> victims = only
+                                            ? core_.catalog.victims_of(*only, TierKind::cold, count)
+                                            : core_.catalog.victims(TierKind::cold, count, true);
     for (const Victim& victim : victims) {
       if (freed >= bytes) break;
       if (!unlist_cold(victim, &eviction)) continue;

@@ -102,9 +102,8 @@ absl::Status Pins::pin_gated(std::vector<Target>& targets, const PinOptions& opt
     for (const Target& target : targets) {
       Pin& pin = pins_[target.id];
       pin.bytes = target.residency.facts.plain_bytes;
-      const auto mine = std::find_if(pin.marks.begin(), pin.marks.end(), [&](const Mark& mark) {
-        return mark.owner == options.owner;
-      });
+      const auto mine = std::find_if(pin.marks.begin(), pin.marks.end(),
+                                     [&](const Mark& mark) { return mark.owner == options.owner; });
       if (mine == pin.marks.end()) {
         pin.marks.push_back({options.owner, durable});
       } else {
@@ -185,9 +184,8 @@ std::vector<PinStats> Pins::by_owner() const {
   std::vector<PinStats> owners;
   for (const auto& [id, pin] : pins_) {
     for (const Mark& mark : pin.marks) {
-      auto known = std::find_if(owners.begin(), owners.end(), [&](const PinStats& stats) {
-        return stats.owner == mark.owner;
-      });
+      auto known = std::find_if(owners.begin(), owners.end(),
+                                [&](const PinStats& stats) { return stats.owner == mark.owner; });
       if (known == owners.end()) known = owners.insert(owners.end(), {.owner = mark.owner});
       ++known->blocks;
       known->bytes += pin.bytes;

@@ -43,12 +43,12 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
     BlockId id;
     ByteSpan payload;
     BlockFacts facts;
-    Location slot;         // ours until published
-    bool filled = false;   // the slot holds the payload already
-    bool settled = false;  // nothing more to do
-    bool to_sync = false;  // in cold, not known to be durable
+    Location slot;               // ours until published
+    bool filled = false;         // the slot holds the payload already
+    bool settled = false;        // nothing more to do
+    bool to_sync = false;        // in cold, not known to be durable
     std::uint32_t replaces = 0;  // payload bytes of the version in cold that goes
-    bool upgrade = false;  // listed in hot alone and pinned by us while it is written
+    bool upgrade = false;        // listed in hot alone and pinned by us while it is written
     BlockHandle pinned = 0;
     PutOutcome outcome = PutOutcome::stored;
     absl::Status status;
@@ -97,7 +97,7 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
   std::vector<Location> slots_;       // likewise, when reserved beforehand
   std::vector<BlockId> gates_;        // held, sorted
   std::uint64_t metadata_reserved_ = 0;
-  std::shared_ptr<Group> filling_;            // not launched yet
+  std::shared_ptr<Group> filling_;           // not launched yet
   std::atomic<std::size_t> groups_left_{1};  // under way, and one until all are launched
   TimePoint began_;
   Callback done_;

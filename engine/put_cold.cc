@@ -88,31 +88,31 @@ void WritePath::Put::no_room(const std::shared_ptr<Group>& group, const absl::St
   }
   const bool limited = core.is_cold_limited(ns_, group->growth);
   const std::optional<NamespaceId> only = limited ? std::optional(ns_.id) : std::nullopt;
-  path_.mover_.make_cold_room(bytes, only, [self = shared_from_this(), group,
-                                             limited](bool evicted) {
-    EngineCore& engine = self->path_.core_;
-    if (evicted) {
-      engine.loop.post([self, group] { self->write_group(group); });
-    } else if (group->items.size() > 1) {
-      // Perhaps a part of it fits.
-      auto rest = std::make_shared<Group>();
-      rest->give_up = group->give_up;
-      const auto middle =
-          group->items.begin() + static_cast<std::ptrdiff_t>(group->items.size() / 2);
-      rest->items.assign(middle, group->items.end());
-      group->items.erase(middle, group->items.end());
-      self->groups_left_.fetch_add(1);
-      self->write_group(group);
-      self->write_group(rest);
-    } else if (engine.gates.closed_gates() > self->gates_.size()) {
-      self->try_later(group);  // others are on their way out
-    } else {
-      self->fail_group(group,
-                       make_error(ErrorCode::no_space,
-                                  concat(limited ? "the namespace's share of cold" : "cold",
-                                         " is full of blocks that may not be evicted")));
-    }
-  });
+  path_.mover_.make_cold_room(
+      bytes, only, [self = shared_from_this(), group, limited](bool evicted) {
+        EngineCore& engine = self->path_.core_;
+        if (evicted) {
+          engine.loop.post([self, group] { self->write_group(group); });
+        } else if (group->items.size() > 1) {
+          // Perhaps a part of it fits.
+          auto rest = std::make_shared<Group>();
+          rest->give_up = group->give_up;
+          const auto middle =
+              group->items.begin() + static_cast<std::ptrdiff_t>(group->items.size() / 2);
+          rest->items.assign(middle, group->items.end());
+          group->items.erase(middle, group->items.end());
+          self->groups_left_.fetch_add(1);
+          self->write_group(group);
+          self->write_group(rest);
+        } else if (engine.gates.closed_gates() > self->gates_.size()) {
+          self->try_later(group);  // others are on their way out
+        } else {
+          self->fail_group(group,
+                           make_error(ErrorCode::no_space,
+                                      concat(limited ? "the namespace's share of cold" : "cold",
+                                             " is full of blocks that may not be evicted")));
+        }
+      });
 }
 
 void WritePath::Put::try_later(const std::shared_ptr<Group>& group) {

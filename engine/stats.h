@@ -31,11 +31,11 @@ struct WindowStats {
 
 struct NamespaceStats {
   std::string name;
-  std::uint64_t blocks = 0;             // known to the catalog
-  std::uint64_t bytes = 0;              // their payload
+  std::uint64_t blocks = 0;  // known to the catalog
+  std::uint64_t bytes = 0;   // their payload
   std::uint64_t hot_blocks = 0, hot_bytes = 0, cold_blocks = 0, cold_bytes = 0;  // by tier
   std::uint64_t hot_limit_bytes = 0, cold_limit_bytes = 0;                       // 0: none
-  std::uint64_t lookups = 0, hits = 0;  // blocks
+  std::uint64_t lookups = 0, hits = 0;                                           // blocks
 };
 
 /// Blocks that two owners have pinned count for both.

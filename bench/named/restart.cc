@@ -58,8 +58,7 @@ absl::Status fill_and_kill(const std::string& directory, std::uint64_t blocks) {
     close(ends[0]);
     const auto store = open_store(store_options(directory, blocks));
     const absl::Status filled = store.ok() ? fill(**store, blocks) : store.status();
-    const std::string said =
-        filled.ok() ? std::string(kFilled) : std::string(message_of(filled));
+    const std::string said = filled.ok() ? std::string(kFilled) : std::string(message_of(filled));
     if (write(ends[1], said.data(), said.size()) != static_cast<ssize_t>(said.size())) _exit(1);
     close(ends[1]);
     // The store stays open: it must die as it is.

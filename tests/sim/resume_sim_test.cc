@@ -65,8 +65,7 @@ TEST(ResumeSim, ACutAtEveryWriteOfAShortLifeLosesNothingDurable) {
   std::size_t cuts = 0;
   for (const std::uint64_t seed : seeds({51, 52, 53}, 1)) {
     print_seed(seed);
-    ColdWorldOptions options{
-        .seed = seed, .payload_bytes_max = 40'000, .evicted_may_return = true};
+    ColdWorldOptions options{.seed = seed, .payload_bytes_max = 40'000, .evicted_may_return = true};
     // Room for every life to leave a segment behind: none is long enough to clean one.
     options.cold.cold_bytes = 512 * kMiB;
     ColdWorld world(options);

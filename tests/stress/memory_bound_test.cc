@@ -73,9 +73,8 @@ class Load {
       blocks.push_back({.key = keys.back(),
                         .payload = as_bytes(std::string_view(payload_).substr(n % 4096, size))});
       in_flight.fetch_add(1);
-      engine.put(ns, {&blocks.back(), 1}, {}, [&](const std::vector<PutResult>&) {
-        in_flight.fetch_sub(1);
-      });
+      engine.put(ns, {&blocks.back(), 1}, {},
+                 [&](const std::vector<PutResult>&) { in_flight.fetch_sub(1); });
       put += size;
       if (!rng.chance(0.3)) continue;
       const std::string key = std::to_string(thread) + "/" + std::to_string(rng.below(n));

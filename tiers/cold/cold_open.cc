@@ -294,8 +294,7 @@ absl::Status ColdTier::start() {
     // What was open when the process before this one died was that one's: only it may hold
     // something that the index forgot. On the medium together with the sequence numbers.
     std::vector<SegmentRow> left = table_.rows();
-    std::erase_if(left,
-                  [](const SegmentRow& row) { return row.state != SegmentState::unsealed; });
+    std::erase_if(left, [](const SegmentRow& row) { return row.state != SegmentState::unsealed; });
     if (!opened_clean_) CAIRN_RETURN_IF_ERROR(core_.index->write({}, left, {}, false));
     CAIRN_ASSIGN_OR_RETURN(const std::uint64_t first,
                            core_.index->reserve_sequences(kSequencesAhead));

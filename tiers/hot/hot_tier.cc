@@ -180,9 +180,9 @@ HotTierImpl::Wish HotTierImpl::wish_for(std::uint32_t size, NamespaceId ns,
 absl::StatusOr<Location> HotTierImpl::take(const Wish& wish, std::uint32_t size, Retired& retired) {
   Share& share = shares_[wish.key.first];
   if (!share.takes(wish.key.second)) {
-    return make_error(wish.key.second > share.limit_bytes ? ErrorCode::too_large
-                                                          : ErrorCode::no_space,
-                      concat("the namespace may hold ", format_size(share.limit_bytes), " of hot"));
+    return make_error(
+        wish.key.second > share.limit_bytes ? ErrorCode::too_large : ErrorCode::no_space,
+        concat("the namespace may hold ", format_size(share.limit_bytes), " of hot"));
   }
   const auto known = classes_.find(wish.key);
   if (known == classes_.end() || known->second.with_room.empty()) {

@@ -134,8 +134,8 @@ absl::StatusOr<std::optional<std::string>> read_block(Store& store, const Namesp
                     .buffer = {reinterpret_cast<std::byte*>(payload.data()), payload.size()}};
   CAIRN_RETURN_IF_ERROR(store.engine().load_sync(ns.id, {&target, 1}, {.read = Read::each}));
   if (!target.status.ok()) {
-    return with_context(target.status, concat("block ", format_key(key), " in namespace ",
-                                              ns.descriptor.name));
+    return with_context(target.status,
+                        concat("block ", format_key(key), " in namespace ", ns.descriptor.name));
   }
   if (!target.found) return std::nullopt;
   payload.resize(target.bytes);

@@ -198,8 +198,7 @@ TEST(Eviction, ParentsThatOnlyHotHasGoDownToTheirChildren) {
     ASSERT_TRUE(world.put(ns, parent, 1000, 0, Durability::memory).status.ok());
     const std::string payload = make_payload(child, 0, 900);
     const PutBlock block{.key = child, .payload = as_bytes(payload), .parent = parent};
-    ASSERT_TRUE(
-        world.engine().put_sync(ns, {&block, 1}, {.links = Links::given})[0].status.ok());
+    ASSERT_TRUE(world.engine().put_sync(ns, {&block, 1}, {.links = Links::given})[0].status.ok());
     ASSERT_TRUE(world.engine().evict_unused(TierKind::hot, 1000 * (i + 1)).ok());
   }
   ASSERT_EQ(world.hot().usage().used_bytes, 10'000U);

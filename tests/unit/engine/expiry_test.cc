@@ -106,8 +106,7 @@ TEST_F(ExpiryTest, IsTriedAgainWhenTheRemovalFails) {
 TEST_F(ExpiryTest, VersionsThatWereReplacedAreForgotten) {
   const std::uint64_t empty = world.engine().stats().catalog_bytes;
   for (std::uint64_t version = 0; version < 20'000; ++version) {
-    ASSERT_TRUE(put_for("k", kYear + static_cast<WallMicros>(version), version,
-                        Durability::memory)
+    ASSERT_TRUE(put_for("k", kYear + static_cast<WallMicros>(version), version, Durability::memory)
                     .status.ok());
     if (version % 1000 == 0) world.advance(Duration::seconds(2));
   }
@@ -121,8 +120,9 @@ TEST_F(ExpiryTest, VersionsThatWereReplacedAreForgotten) {
 
 TEST_F(ExpiryTest, ManyAtOnceAreGoneSoon) {
   for (int i = 0; i < 10'000; ++i) {
-    ASSERT_TRUE(world.put(ns, std::to_string(i), 10, 0, Durability::memory,
-                          world.clock().wall() + 5 * kSecond)
+    ASSERT_TRUE(world
+                    .put(ns, std::to_string(i), 10, 0, Durability::memory,
+                         world.clock().wall() + 5 * kSecond)
                     .status.ok());
   }
   world.advance(Duration::millis(6200));

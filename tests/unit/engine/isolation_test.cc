@@ -66,8 +66,7 @@ TEST(Isolation, AnUnknownNamespaceIsAnErrorEverywhere) {
   const KeyRef key{"k"};
   EXPECT_TRUE(has_code(world.acquire(nowhere, {"k"}).status(), ErrorCode::invalid_argument));
   EXPECT_TRUE(has_code(world.engine().clear(nowhere), ErrorCode::invalid_argument));
-  EXPECT_TRUE(has_code(world.engine().pin(nowhere, {&key, 1}, {}),
-                       ErrorCode::invalid_argument));
+  EXPECT_TRUE(has_code(world.engine().pin(nowhere, {&key, 1}, {}), ErrorCode::invalid_argument));
   EXPECT_TRUE(has_code(world.engine().erase_sync(nowhere, {&key, 1}).status(),
                        ErrorCode::invalid_argument));
   EXPECT_EQ(world.match(nowhere, {"k"}), 0U);

@@ -72,8 +72,8 @@ TEST_F(LimitsTest, WhatIsOnlyInMemoryIsEvictedOrRefused) {
     ASSERT_TRUE(put(limited, i, 1000, Durability::memory).status.ok()) << i;
   }
   EXPECT_EQ(stats_of(limited).hot_blocks, 5U);
-  const auto lease = world.acquire(limited, {"k19", "k18", "k17", "k16", "k15"},
-                                   {.read = Read::each});
+  const auto lease =
+      world.acquire(limited, {"k19", "k18", "k17", "k16", "k15"}, {.read = Read::each});
   ASSERT_TRUE(lease.ok());
   EXPECT_TRUE(has_code(put(limited, 99, 1000, Durability::memory).status, ErrorCode::busy));
   EXPECT_TRUE(put(limited, 99, 1000).status.ok()) << "cold takes it";
@@ -82,8 +82,7 @@ TEST_F(LimitsTest, WhatIsOnlyInMemoryIsEvictedOrRefused) {
 TEST_F(LimitsTest, LoweredTheyAreReachedAtOnce) {
   for (int i = 0; i < 50; ++i) ASSERT_TRUE(put(limited, i).status.ok());
   for (int i = 0; i < 50; ++i) ASSERT_TRUE(put(other, i).status.ok());
-  ASSERT_TRUE(
-      world.engine().set_limits(limited, {.hot_bytes = 3000, .cold_bytes = 20'000}).ok());
+  ASSERT_TRUE(world.engine().set_limits(limited, {.hot_bytes = 3000, .cold_bytes = 20'000}).ok());
   world.settle();
   EXPECT_EQ(stats_of(limited).hot_blocks, 3U);
   EXPECT_EQ(stats_of(limited).cold_blocks, 20U);

@@ -78,8 +78,7 @@ TEST(Pin, HoldsUntilEveryOwnerHasUnpinned) {
   const KeyRef key{"k"};
   Engine& engine = world.engine();
   ASSERT_TRUE(engine.pin(ns, {&key, 1}, {.owner = "a"}).ok());
-  ASSERT_TRUE(
-      engine.pin(ns, {&key, 1}, {.durability = Durability::durable, .owner = "b"}).ok());
+  ASSERT_TRUE(engine.pin(ns, {&key, 1}, {.durability = Durability::durable, .owner = "b"}).ok());
   EXPECT_EQ(engine.stats().pins.size(), 2U);
   EXPECT_EQ(engine.stats().pins.at(0).bytes, 900U);
   ASSERT_TRUE(engine.unpin(ns, {&key, 1}, "stranger").ok());
@@ -99,9 +98,8 @@ TEST(Pin, ADurableMarkGoesWithItsOwner) {
   world.put(ns, "k", 900);
   const KeyRef key{"k"};
   ASSERT_TRUE(world.engine().pin(ns, {&key, 1}, {.owner = "a"}).ok());
-  ASSERT_TRUE(world.engine()
-                  .pin(ns, {&key, 1}, {.durability = Durability::durable, .owner = "b"})
-                  .ok());
+  ASSERT_TRUE(
+      world.engine().pin(ns, {&key, 1}, {.durability = Durability::durable, .owner = "b"}).ok());
   ASSERT_TRUE(world.engine().unpin(ns, {&key, 1}, "b").ok());
   EXPECT_EQ(world.engine().stats().blocks_pinned, 1U) << "a's pin is still there";
   world.kill();
