@@ -211,8 +211,8 @@ TEST(WrittenBlocks, SurviveACutOnceTheyAreOlderThanTheSyncInterval) {
 // caught up from a segment of an earlier process. A longer run takes more of them, and more new
 // ones beside.
 std::vector<std::uint64_t> chosen_seeds() {
-  std::vector<std::uint64_t> chosen = seeds({18243256380072360088U}, scaled(2));
-  const std::uint64_t fixed = std::min<std::uint64_t>(29, scaled(17));
+  std::vector<std::uint64_t> chosen = seeds({18243256380072360088U}, scaled(4));
+  const std::uint64_t fixed = std::min<std::uint64_t>(29, scaled(29));
   for (std::uint64_t seed = 1; seed <= fixed; ++seed) chosen.push_back(seed);
   return chosen;
 }

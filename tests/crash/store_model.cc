@@ -6,6 +6,10 @@
 #include "engine/base/status.h"
 #include "engine/base/text.h"
 #include "tests/support/payload.h"
+#include "tests/support/sim_device.h"
+#include "tiers/cold/layout.h"
+#include "tiers/cold/segment_walk.h"
+#include "tiers/cold/superblock.h"
 
 namespace cairn::test {
 namespace {
@@ -13,7 +17,40 @@ namespace {
 constexpr std::size_t kMutableNames = 90;
 constexpr std::size_t kAddressedNames = 40;
 constexpr std::size_t kChainLength = 5;
+/// Of fewer bytes, many versions are the same.
+constexpr std::size_t kBytesThatTell = 8;
 constexpr std::size_t kSizes[] = {1, 700, 4096, 20'000, 262'144, 300'001, 800'000};
+
+std::string_view outcome_text(PutOutcome outcome) {
+  return outcome == PutOutcome::already_present ? "already present" : "stored";
+}
+
+/// What the segments hold of a name, as the device sees it now.
+std::string records_of(SimStore& store, const std::string& key) {
+  std::string out;
+  ManualClock clock;
+  SimDevice device(store.shared_disk(), clock);
+  const auto superblock = tiers::load_superblock(device, "/store");
+  if (!superblock.ok()) return out;
+  const tiers::WalkOptions options{.store = superblock->superblock.store,
+                                   .segment_bytes = superblock->superblock.segment_bytes};
+  for (std::uint32_t number = 0; number < 64; ++number) {  // more than a small store has
+    const tiers::SegmentId segment{number};
+    const auto visit = [&](const tiers::WalkedRecord& record) {
+      const tiers::RecordFields& f = record.fields;
+      if (f.key == key) {
+        out += concat("\n  segment ", number, ", generation ", f.generation, ", offset ", f.offset,
+                      ": kind ", static_cast<int>(f.kind), ", number ", f.sequence, ", epoch ",
+                      f.epoch, record.payload_sound ? "" : ", torn");
+      }
+      return absl::OkStatus();
+    };
+    tiers::walk_segment(device, tiers::segment_path("/store", segment), segment, options, visit)
+        .status()
+        .IgnoreError();  // there is no such segment
+  }
+  return out;
+}
 
 }  // namespace
 
@@ -71,6 +108,10 @@ void StoreModel::put(SimStore& store, Name& name, Rng& rng) {
   const PutResult result = store.put(
       id_of(name), block,
       {.durability = durability, .links = name.is_mutable ? Links::inferred : Links::given});
+  name.history +=
+      concat("\n  life ", lives_, ": put version ", version, ", ", durability_name(durability),
+             ": ", result.status.ok() ? outcome_text(result.outcome) : message_of(result.status),
+             ", number ", result.sequence);
   note_put(name, version, durability, result);
 }
 
@@ -94,8 +135,8 @@ void StoreModel::note_put(Name& name, std::uint64_t version, Durability durabili
     name.possible.erase(version);
     EXPECT_FALSE(name.possible.empty()) << name.key << " was never put";
   } else if (durability == Durability::durable) {
+    note_superseded(name);
     name.possible = {version};
-    name.may_return.clear();
   } else {
     // A cut may bring back what was durable before, or nothing; a kill may not.
     name.possible.insert(0);
@@ -105,7 +146,7 @@ void StoreModel::note_put(Name& name, std::uint64_t version, Durability durabili
   if (durability == Durability::memory) return;
   if (durability == Durability::durable) {
     name.possible.erase(0);
-    name.may_return.clear();
+    if (name.is_mutable) name.may_return.clear();
     name.survives_cut = true;
   }
   name.survives_kill = true;
@@ -114,11 +155,27 @@ void StoreModel::note_put(Name& name, std::uint64_t version, Durability durabili
   name.promised = result.outcome == PutOutcome::already_present ? 0 : version;
 }
 
+/// A newer version is durable. What was put under a content-addressed name before and evicted has
+/// left no tombstone, since its bytes are the right ones whenever they come back.
+void StoreModel::note_superseded(Name& name) {
+  if (name.is_mutable) {
+    name.may_return.clear();
+  } else {
+    name.may_return.insert(name.possible.begin(), name.possible.end());
+    name.may_return.erase(0);
+  }
+}
+
 void StoreModel::erase(SimStore& store, Name& name) {
   // Until it is acknowledged an erase may or may not have happened.
   name.possible.insert(0);
   name.survives_cut = name.survives_kill = name.pinned = false;
-  if (!store.erase(id_of(name), name.key).ok()) return;
+  const auto erased = store.erase(id_of(name), name.key);
+  name.history += concat("\n  life ", lives_, ": erase: ",
+                         !erased.ok() ? message_of(erased.status())
+                         : *erased    ? "done"
+                                      : "absent");
+  if (!erased.ok()) return;
   name.possible = {0};
   name.may_return.clear();
 }
@@ -129,7 +186,13 @@ void StoreModel::clear(SimStore& store) {
     name.possible.insert(0);
     name.survives_cut = name.survives_kill = name.pinned = false;
   }
-  if (!store.engine().clear(addressed_).ok()) return;
+  const absl::Status cleared = store.engine().clear(addressed_);
+  for (auto& [key, name] : names_) {
+    if (!name.is_mutable) {
+      name.history += concat("\n  life ", lives_, ": clear: ", message_of(cleared));
+    }
+  }
+  if (!cleared.ok()) return;
   ++counts_.clears;
   for (auto& [key, name] : names_) {
     if (name.is_mutable) continue;
@@ -163,6 +226,10 @@ std::string StoreModel::story(const Name& name, const std::string& bytes) const 
                       name.survives_kill ? ", to survive a kill" : "");
 }
 
+std::string StoreModel::story(SimStore& store, const Name& name) const {
+  return concat(name.history, "\nits records:", records_of(store, name.key));
+}
+
 absl::StatusOr<std::uint64_t> StoreModel::read(SimStore& store, Name& name) {
   const WallMicros before = store.clock().wall();
   CAIRN_ASSIGN_OR_RETURN(const auto got, store.get(id_of(name), name.key));
@@ -174,10 +241,10 @@ absl::StatusOr<std::uint64_t> StoreModel::read(SimStore& store, Name& name) {
       seen = version;
     }
   }
-  EXPECT_NE(seen, 0U) << name.key << ": bytes that nobody may see. " << story(name, *got);
+  EXPECT_NE(seen, 0U) << name.key << ": bytes that nobody may see. " << story(name, *got)
+                      << story(store, name);
   const auto expiry = name.expiry.find(seen);
-  // Bytes of a few versions of one byte are the same.
-  if (expiry != name.expiry.end() && name.bytes >= 8) {
+  if (expiry != name.expiry.end() && name.bytes >= kBytesThatTell) {
     EXPECT_GT(expiry->second, before) << name.key << " has expired";
   }
   return seen;
@@ -206,26 +273,32 @@ void StoreModel::check_all(SimStore& store, Death death) {
 
 void StoreModel::check(SimStore& store, Name& name, Death death) {
   const bool promised = death == Death::power_cut ? name.survives_cut : name.survives_kill;
+  const BlockId id = block_id({id_of(name), name.key, 0}, store.cold().block_id_secret());
+  const bool was_evicted = evictions_.covers(id, name.sequence);
+  const bool older_may_be_there = was_evicted && !name.is_mutable;
+  if (older_may_be_there) name.possible.insert(name.may_return.begin(), name.may_return.end());
   const absl::StatusOr<std::uint64_t> seen = read(store, name);
   ASSERT_TRUE(seen.ok()) << message_of(seen.status());
+  name.history += concat("\n  ", death == Death::kill ? "kill" : "power cut", ": life ", lives_,
+                         " has version ", *seen);
   if (*seen != 0) {
     ++counts_.found;
     name.possible = name.may_return;
     name.possible.insert(*seen);
-    if (*seen < name.promised && name.bytes >= 8) {
-      EXPECT_FALSE(promised) << name.key << " is an older version";
+    const bool is_older = name.bytes < kBytesThatTell ? older_may_be_there : *seen < name.promised;
+    if (is_older) {
+      EXPECT_TRUE(older_may_be_there || !promised)
+          << name.key << " is an older version" << story(store, name);
       name.survives_cut = name.survives_kill = false;  // of the older one nothing was promised
     }
     return;
   }
-  const BlockId id = block_id({id_of(name), name.key, 0}, store.cold().block_id_secret());
-  const bool was_evicted = evictions_.covers(id, name.sequence);
   if (was_evicted) note_evicted(name);
   if (promised && may_have_expired(name, store.clock().wall())) {
     ++counts_.expired;
   } else if (promised) {
     EXPECT_TRUE(was_evicted) << name.key << " is lost: version " << name.promised << ", number "
-                             << name.sequence;
+                             << name.sequence << story(store, name);
     EXPECT_FALSE(name.pinned) << name.key << " was pinned";
     ++counts_.missing_evicted;
   }

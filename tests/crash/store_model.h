@@ -31,7 +31,10 @@ class StoreModel {
   absl::Status open_namespaces(SimStore& store);
   void step(SimStore& store, Rng& rng);
   /// The store died; before it is opened again.
-  void died() { evictions_.begin_life(); }
+  void died() {
+    evictions_.begin_life();
+    ++lives_;
+  }
   /// Reads every name; what is there decides what the model holds from now on.
   void check_all(SimStore& store, Death death);
 
@@ -56,6 +59,7 @@ class StoreModel {
     std::uint64_t sequence = 0, promised = 0;
     bool survives_cut = false, survives_kill = false;
     bool pinned = false;
+    std::string history;  // what was done with it and what came of it, for whoever asks why
   };
 
   NamespaceId id_of(const Name& name) const { return name.is_mutable ? mutable_ : addressed_; }
@@ -67,7 +71,10 @@ class StoreModel {
   /// Which version was read, 0 for a miss; fails the test where nobody may see it.
   absl::StatusOr<std::uint64_t> read(SimStore& store, Name& name);
   std::string story(const Name& name, const std::string& bytes) const;
+  /// The promise, the history, and every record of it that the segments hold.
+  std::string story(SimStore& store, const Name& name) const;
   void note_evicted(Name& name);
+  void note_superseded(Name& name);
   bool may_have_expired(const Name& name, WallMicros now) const;
   void check(SimStore& store, Name& name, Death death);
 
@@ -76,6 +83,7 @@ class StoreModel {
   EvictionsTold evictions_;
   absl::Status last_refusal_;
   std::uint64_t next_version_ = 1;
+  std::uint64_t lives_ = 0;
   Counts counts_;
 };
 

@@ -106,7 +106,8 @@ absl::Status catch_up(const ColdOptions& options, const ColdRuntime& runtime, Op
   }
   absl::StatusOr<RebuildReport> report = RebuildReport{};
   on_io_loop(runtime, [&] {
-    report = roll_forward(*runtime.device, *opened.index, options.directory, opened.superblock);
+    report = roll_forward(*runtime.device, *opened.index, options.directory, opened.superblock,
+                          opened.read_only);
   });
   return report.status();
 }

@@ -179,7 +179,7 @@ absl::StatusOr<std::optional<SegmentHeader>> first_page(Device& device, const st
 
 absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
                                            const std::string& directory,
-                                           const Superblock& superblock) {
+                                           const Superblock& superblock, bool read_only) {
   const std::uint64_t first_sequence = index.recovery().first_sequence;
   CAIRN_ASSIGN_OR_RETURN(const std::vector<SegmentRow> rows, index.segments());
   absl::flat_hash_map<SegmentId, SegmentRow> known;
@@ -201,7 +201,9 @@ absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
     const bool newer =
         header->generation > row.generation && header->opened_at_sequence >= first_sequence;
     if (!newer && row.state != SegmentState::open) continue;
-    const WalkOptions options{.store = superblock.store, .segment_bytes = superblock.segment_bytes};
+    const WalkOptions options{.store = superblock.store,
+                              .segment_bytes = superblock.segment_bytes,
+                              .sync_first = !read_only};
     CAIRN_ASSIGN_OR_RETURN(
         const SegmentSummary summary,
         walk_segment(device, path, *id, options,

@@ -99,10 +99,11 @@ SegmentRow row_of(SegmentId id, const SegmentSummary& summary);
 /// After a dirty stop whose log was torn (or is empty): applies the segments that were open
 /// when the log's last whole batch was written, or were opened since, if the process before this
 /// one opened them. Erased blocks whose tombstones lie there stay erased; blocks whose entries
-/// were lost come back. Reads the first page of every segment and all of those few.
+/// were lost come back. Reads the first page of every segment and all of those few, which it syncs
+/// before unless `read_only`: then the index must be one that forgets.
 absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
                                            const std::string& directory,
-                                           const Superblock& superblock);
+                                           const Superblock& superblock, bool read_only);
 
 /// After any dirty stop: a file of which the index says that it is free, or says nothing, and
 /// whose header is of a newer generation, was opened since and may hold what the index names. It

@@ -142,7 +142,8 @@ absl::Status Repair::rebuild(Index& index) {
 absl::Status Repair::walk(SegmentId id, Rebuilder& rebuilder) {
   WalkOptions walk{.store = loaded_.superblock.store,
                    .segment_bytes = loaded_.superblock.segment_bytes,
-                   .verify_payloads = options_.verify_payloads};
+                   .verify_payloads = options_.verify_payloads,
+                   .sync_first = !options_.dry_run};
   const auto old = old_.rows.find(id);
   if (old != old_.rows.end()) walk.generation = old->second.generation;
   const std::string path = segment_path(options_.directory, id);

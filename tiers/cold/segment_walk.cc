@@ -16,6 +16,14 @@ struct BlockingOp {
   bool finished = false;
 };
 
+absl::Status do_blocking(Device& device, BlockingOp& blocking, std::string_view what) {
+  blocking.op.context = &blocking;
+  blocking.op.done = [](IoOp& op) { static_cast<BlockingOp*>(op.context)->finished = true; };
+  while (!device.submit(blocking.op)) device.poll(Duration::millis(10));
+  while (!blocking.finished) device.poll(Duration::millis(100));
+  return blocking.op.error == 0 ? absl::OkStatus() : from_errno(blocking.op.error, what);
+}
+
 absl::Status read_blocking(Device& device, FileId file, std::uint64_t offset,
                            MutableByteSpan destination, std::uint64_t& transferred) {
   const iovec part{destination.data(), destination.size()};
@@ -24,13 +32,9 @@ absl::Status read_blocking(Device& device, FileId file, std::uint64_t offset,
   blocking.op.file = file;
   blocking.op.offset = offset;
   blocking.op.buffers = {&part, 1};
-  blocking.op.context = &blocking;
-  blocking.op.done = [](IoOp& op) { static_cast<BlockingOp*>(op.context)->finished = true; };
-  while (!device.submit(blocking.op)) device.poll(Duration::millis(10));
-  while (!blocking.finished) device.poll(Duration::millis(100));
+  const absl::Status status = do_blocking(device, blocking, "read");
   transferred = blocking.op.transferred;
-  if (blocking.op.error != 0) return from_errno(blocking.op.error, "read");
-  return absl::OkStatus();
+  return status;
 }
 
 bool is_here(const RecordFields& f, const WalkOptions& options, SegmentId id) {
@@ -236,6 +240,13 @@ absl::StatusOr<ByteSpan> FileWindow::at(std::uint64_t offset, std::uint64_t leng
   return ByteSpan(memory_.get() + (offset - begin_), length);
 }
 
+absl::Status FileWindow::sync() {
+  BlockingOp blocking;
+  blocking.op.kind = IoKind::sync;
+  blocking.op.file = file_;
+  return do_blocking(device_, blocking, "sync");
+}
+
 absl::Status FileWindow::fill(std::uint64_t begin, std::uint64_t bytes) {
   begin_ = end_ = begin;
   if (bytes > capacity_) {
@@ -264,6 +275,7 @@ absl::Status FileWindow::fill(std::uint64_t begin, std::uint64_t bytes) {
 absl::StatusOr<SegmentSummary> walk_segment(Device& device, const std::string& path, SegmentId id,
                                             const WalkOptions& options, const Visit& visit) {
   CAIRN_ASSIGN_OR_RETURN(const std::unique_ptr<FileWindow> file, FileWindow::open(device, path));
+  if (options.sync_first) CAIRN_RETURN_IF_ERROR(file->sync());
   const std::uint64_t before = device.device_counters().bytes_read;
   CAIRN_ASSIGN_OR_RETURN(SegmentSummary summary, Walk(*file, id, options, visit).run());
   summary.bytes_read = device.device_counters().bytes_read - before;

@@ -42,6 +42,8 @@ class FileWindow {
   std::uint64_t size() const { return size_; }
   /// At most `length` bytes from `offset`, fewer at the end of the file; valid until the next call.
   absl::StatusOr<ByteSpan> at(std::uint64_t offset, std::uint64_t length);
+  /// What was written to the file before, by whomever, is on the medium when this returns OK.
+  absl::Status sync();
 
  private:
   struct FreeMemory {
@@ -65,6 +67,9 @@ struct WalkOptions {
   StoreUuid store{};
   std::uint64_t segment_bytes = 0;
   bool verify_payloads = false;  // also where a footer says that all was well
+  /// Syncs the file before it is read. Whoever names what is visited needs it: a kill leaves
+  /// records that were never synced, and a name that outlives them would have replaced what was.
+  bool sync_first = false;
   /// Where the segment's header is damaged: its generation, if anybody knows it. Without it
   /// nothing in the segment is believed, for what was superseded cannot be told from the rest.
   std::optional<std::uint32_t> generation;

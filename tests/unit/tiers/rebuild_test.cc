@@ -153,7 +153,7 @@ class Rebuild : public ::testing::Test {
   }
   RebuildReport rolled_forward(Index& index) {
     SimDevice device(disk_, clock_);
-    const auto report = roll_forward(device, index, kDirectory, superblock_);
+    const auto report = roll_forward(device, index, kDirectory, superblock_, false);
     EXPECT_TRUE(report.ok()) << report.status();
     return report.ok() ? *report : RebuildReport{};
   }
