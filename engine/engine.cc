@@ -64,8 +64,9 @@ class EngineImpl final : public Engine {
       core_.cold->set_relocated([this](BlockId id, Location from, Location to) {
         return recovery_.relocated(id, from, to);
       });
-      core_.cold->set_removed(
-          [this](BlockId id, Location location) { mover_.lost_cold(id, location); });
+      core_.cold->set_removed([this](BlockId id, std::uint64_t sequence, Location location) {
+        mover_.lost_cold(id, sequence, location);
+      });
     }
     recovery_.set_on_expiring([this](BlockId id, WallMicros expiry) { expirer_.note(id, expiry); });
     recovery_.on_end([this] {

@@ -262,7 +262,8 @@ void Mover::quarantine(BlockId id, std::uint64_t sequence, Location cold) {
   });
 }
 
-void Mover::lost_cold(BlockId id, Location cold) {
+void Mover::lost_cold(BlockId id, std::uint64_t sequence, Location cold) {
+  core_.notes.note_removed(id, sequence);
   // First the mark: the version is buried, and a put that finds the block in hot alone must not
   // write it again under the same number.
   core_.catalog.set_left_cold(id);

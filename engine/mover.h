@@ -72,7 +72,7 @@ class Mover {
   /// The same for a copy in hot; what cold has stays listed.
   void discard_hot(BlockId id, std::uint64_t sequence, Location hot);
   /// The durable tier has removed by itself what was there. Called on its threads.
-  void lost_cold(BlockId id, Location cold);
+  void lost_cold(BlockId id, std::uint64_t sequence, Location cold);
 
  private:
   struct Demotion;

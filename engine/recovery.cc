@@ -141,6 +141,9 @@ bool Recovery::publish(const StoredBlock& stored, NamespaceState& ns) {
     if (has_room) {
       core_.meters.counters.add(Counter::recovered_blocks);
       core_.free_replaced(replaced);
+      // Nobody's gate keeps the tier from giving a block up meanwhile; it notes before it drops.
+      if (core_.notes.is_removed(stored.id, stored.facts.sequence))
+        core_.catalog.drop_cold(stored.id, stored.location);
       if (stored.facts.expiry != 0 && on_expiring_) on_expiring_(stored.id, stored.facts.expiry);
     }
   }

@@ -162,7 +162,7 @@ using Relocated = std::function<bool(BlockId id, Location from, Location to)>;
 /// began earlier may still show what was removed, as it may show what relocated() moved. The
 /// version is buried: who has its bytes elsewhere writes them under a new sequence, or a write is
 /// acknowledged that nothing names.
-using Removed = std::function<void(BlockId id, Location location)>;
+using Removed = std::function<void(BlockId id, std::uint64_t sequence, Location location)>;
 
 struct DurableHealth {
   bool degraded = false;  // writes are off; reads may go on

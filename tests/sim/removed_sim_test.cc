@@ -21,7 +21,7 @@ TEST(RemovedSim, ABlockThatCleaningFindsCorruptIsTold) {
   ASSERT_TRUE(world.open().ok());
   std::vector<std::pair<BlockId, Location>> told;
   bool named_when_told = false;
-  world.tier().set_removed([&](BlockId id, Location location) {
+  world.tier().set_removed([&](BlockId id, std::uint64_t, Location location) {
     std::string cursor;
     EXPECT_TRUE(world.tier()
                     .scan(cursor, 1000,

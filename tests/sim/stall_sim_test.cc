@@ -80,7 +80,7 @@ TEST(StallSim, TheCleanersOwnRemovalsDoNotWaitForTheCleaner) {
     store.world.disk().flip_bit(tiers::segment_path("/store", place.segment),
                                 place.offset + place.record_bytes / 2, 2);
     std::size_t told = 0;
-    store.world.tier().set_removed([&](BlockId, Location location) {
+    store.world.tier().set_removed([&](BlockId, std::uint64_t, Location location) {
       EXPECT_EQ(location, bad.location);
       ++told;
     });

@@ -78,7 +78,7 @@ bool MemoryTier::give_up(const BlockName& name) {
     if (!remove_one(removal).ok()) return false;
     removed = removed_;
   }
-  if (removed) removed(was.id, was.location);
+  if (removed) removed(was.id, was.facts.sequence, was.location);
   MutexLock lock(mutex_);
   residents_.erase(was.location.bits);
   return true;

@@ -364,7 +364,8 @@ void ColdTier::drop_corrupt(std::vector<Cleaner::CorruptBlock> blocks, std::func
     }
     // Before the cleaner goes on: it frees the segment, and the location may come again.
     for (std::size_t i = 0; gone && i < batch->blocks.size(); ++i) {
-      if (batch->removals[i].status.ok()) gone(batch->blocks[i].id, batch->blocks[i].location);
+      if (batch->removals[i].status.ok())
+        gone(batch->blocks[i].id, batch->blocks[i].sequence, batch->blocks[i].location);
     }
     core_.io_loop.post([batch, done] { done(); });
   });

@@ -81,6 +81,20 @@ TEST(Recovery, AnOverwriteWhileLoadingBeatsWhatTheScanShows) {
   EXPECT_EQ(world.get(ns, "gone"), std::nullopt);
 }
 
+TEST(Recovery, WhatTheTierGaveUpWhileLoadingIsNotListed) {
+  EngineWorld world(inline_cold());
+  const NamespaceId ns = world.open_namespace("n");
+  world.put(ns, "k", 500);
+  world.restart_unloaded();
+  world.cold().freeze_scans();
+  ASSERT_TRUE(world.cold().give_up(world.name(ns, "k")));
+  world.settle();
+  ASSERT_TRUE(world.engine().is_recovered());
+  EXPECT_EQ(world.match(ns, {"k"}), 0U);
+  EXPECT_EQ(world.put(ns, "k", 500).outcome, PutOutcome::stored);
+  EXPECT_EQ(world.engine().stats().corrupt_blocks, 0U) << "it was listed where it had been";
+}
+
 TEST(Recovery, AnEraseIsNotUndoneByALookThatBeganBefore) {
   EngineWorld world(inline_cold());
   const NamespaceId ns = world.open_namespace("n");
