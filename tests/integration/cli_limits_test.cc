@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The program where the machine says no: files that may not grow, no memory, no threads, files of
 // the store that are gone. Always an error that says what to do, and never a signal.
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
 
 #include "engine/base/bytes.h"
-#include "engine/base/check.h"
 #include "engine/base/text.h"
 #include "tests/integration/cli_fixture.h"
+#include "tests/support/process_limit.h"
 
 namespace cairn::test {
 namespace {
@@ -25,30 +24,13 @@ constexpr bool kSanitized = true;
 constexpr bool kSanitized = false;
 #endif
 
-/// A limit of this process, which the program inherits, while it lives.
-class Limit {
- public:
-  Limit(__rlimit_resource resource, std::uint64_t value) : resource_(resource) {
-    CAIRN_CHECK(getrlimit(resource_, &before_) == 0);
-    const rlimit limit{value, before_.rlim_max};
-    CAIRN_CHECK(setrlimit(resource_, &limit) == 0);
-  }
-  ~Limit() { CAIRN_CHECK(setrlimit(resource_, &before_) == 0); }
-  Limit(const Limit&) = delete;
-  Limit& operator=(const Limit&) = delete;
-
- private:
-  const __rlimit_resource resource_;
-  rlimit before_{};
-};
-
 TEST_F(Cli, AFileThatMayNotGrowIsAFullDisk) {
   make_store();
   const std::string payload = random_bytes(3'000'000);
   const std::string fresh = temp_.file("fresh");
   for (const std::uint64_t bytes : {std::uint64_t{0}, 100 * kKiB, 2000 * kKiB}) {
     SCOPED_TRACE(bytes);
-    const Limit limit(RLIMIT_FSIZE, bytes);
+    const ProcessLimit limit(RLIMIT_FSIZE, bytes);
     const CliResult put = run_json({"put", "k", "-"}, payload);
     EXPECT_THAT(put.exit, AnyOf(1, 7)) << put.err;
     EXPECT_EQ(put.object()["schema"], "cairn.error/1") << put.out;
@@ -71,7 +53,7 @@ TEST_F(Cli, TooLittleMemoryIsAnError) {
   int refused = 0;
   for (std::uint64_t mib = 64; mib <= 768; mib += 64) {
     SCOPED_TRACE(mib);
-    const Limit limit(RLIMIT_AS, mib * kMiB);
+    const ProcessLimit limit(RLIMIT_AS, mib * kMiB);
     for (const CliArguments& command :
          {CliArguments{"get", "greeting"}, {"put", "k", "-"}, {"stats"}}) {
       const CliResult result = run(command, "value");
@@ -87,7 +69,7 @@ TEST_F(Cli, TooLittleMemoryIsAnError) {
 
 TEST_F(Cli, DoctorSeesTheLimitsOfTheProcess) {
   make_store();
-  const Limit limit(RLIMIT_FSIZE, kMiB);
+  const ProcessLimit limit(RLIMIT_FSIZE, kMiB);
   const auto checks = run_json({"doctor"}).object()["checks"];
   const auto found = std::find_if(checks.begin(), checks.end(),
                                   [](const auto& check) { return check["name"] == "file size"; });

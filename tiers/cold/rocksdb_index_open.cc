@@ -148,31 +148,22 @@ rocksdb::Options database_options(const IndexOptions& options, rocksdb::Env* env
   return out;
 }
 
-bool begins_with_zeros(rocksdb::Env& env, const std::string& path) {
-  std::unique_ptr<rocksdb::SequentialFile> file;
-  if (!env.NewSequentialFile(path, &file, rocksdb::EnvOptions()).ok()) return false;
-  std::array<char, 7> header{};  // of the first record: sum 4, length 2, type 1
-  rocksdb::Slice read;
-  if (!file->Read(header.size(), &read, header.data()).ok()) return false;
-  const std::string_view bytes(read.data(), read.size());
-  return !bytes.empty() && bytes.find_first_not_of('\0') == std::string_view::npos;
-}
-
-/// Whether zeros stand where a record should begin. RocksDB takes them for the end and says
-/// nothing, but it writes none: a file that goes on behind its last record has lost what was there.
-bool has_hole(rocksdb::Env& env, const std::string& path) {
+/// Where zeros stand that should be a record's beginning, if anywhere. RocksDB takes them for the
+/// end and says nothing, but it writes none: a file that goes on behind its last record has lost
+/// what was there.
+std::optional<std::uint64_t> first_hole(rocksdb::Env& env, const std::string& path) {
   constexpr std::size_t kBlockBytes = 32 * kKiB;  // of RocksDB's log; no record crosses one
   constexpr std::size_t kHeaderBytes = 7;         // sum 4, length 2, type 1
   std::unique_ptr<rocksdb::SequentialFile> file;
-  if (!env.NewSequentialFile(path, &file, rocksdb::EnvOptions()).ok()) return false;
+  if (!env.NewSequentialFile(path, &file, rocksdb::EnvOptions()).ok()) return std::nullopt;
   std::vector<char> buffer(kBlockBytes);
-  for (;;) {
+  for (std::uint64_t begin = 0;; begin += kBlockBytes) {
     rocksdb::Slice read;
-    if (!file->Read(kBlockBytes, &read, buffer.data()).ok() || read.empty()) return false;
+    if (!file->Read(kBlockBytes, &read, buffer.data()).ok() || read.empty()) return std::nullopt;
     const std::string_view block(read.data(), read.size());
     for (std::size_t at = 0; at + kHeaderBytes <= block.size();) {
       const std::string_view header = block.substr(at, kHeaderBytes);
-      if (header.find_first_not_of('\0') == std::string_view::npos) return true;
+      if (header.find_first_not_of('\0') == std::string_view::npos) return begin + at;
       at += kHeaderBytes + load_le<std::uint16_t>(as_bytes(header), 4);
     }
   }
@@ -195,8 +186,9 @@ LogsSeen look_at_logs(rocksdb::Env& env, const std::string& directory, LogFilter
     const std::string path = directory + "/" + name;
     if (env.GetFileSize(path, &bytes).ok()) seen.bytes += bytes;
     std::from_chars(name.data(), name.data() + name.size(), number);
-    if (begins_with_zeros(env, path)) filter.distrust(number);
-    seen.has_hole = seen.has_hole || has_hole(env, path);
+    const std::optional<std::uint64_t> hole = first_hole(env, path);
+    if (hole == 0) filter.distrust(number);
+    seen.has_hole = seen.has_hole || hole.has_value();
   }
   return seen;
 }

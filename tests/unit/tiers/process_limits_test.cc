@@ -5,7 +5,6 @@
 
 #include <gtest/gtest.h>
 #include <pthread.h>
-#include <sys/resource.h>
 
 #include <atomic>
 #include <csignal>
@@ -13,26 +12,12 @@
 
 #include "engine/base/check.h"
 #include "engine/base/status.h"
+#include "tests/support/process_limit.h"
 #include "tests/support/temp_dir.h"
 #include "tiers/open.h"
 
 namespace cairn {
 namespace {
-
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(std::uint64_t bytes) {
-    CAIRN_CHECK(getrlimit(RLIMIT_FSIZE, &before_) == 0);
-    const rlimit limit{bytes, before_.rlim_max};
-    CAIRN_CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
-  }
-  ~FileSizeLimit() { CAIRN_CHECK(setrlimit(RLIMIT_FSIZE, &before_) == 0); }
-  FileSizeLimit(const FileSizeLimit&) = delete;
-  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-
- private:
-  rlimit before_{};
-};
 
 bool blocks_file_size_signal() {
   sigset_t mask;
@@ -88,7 +73,7 @@ TEST(ProcessLimits, AStoreWhoseFilesMayNotGrowFailsAndItsHostLives) {
       EXPECT_TRUE(put("before", **store).ok());
     }
     for (const std::uint64_t bytes : {std::uint64_t{0}, 20 * kKiB, 300 * kKiB}) {
-      const FileSizeLimit limit(bytes);
+      const test::ProcessLimit limit(RLIMIT_FSIZE, bytes);
       const auto store = open_store(options);
       if (store.ok()) {
         EXPECT_FALSE(put("within", **store).ok()) << bytes;
