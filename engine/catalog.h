@@ -88,6 +88,8 @@ class Catalog {
   /// is not empty it has ids.size() elements and receives the residency of the run.
   std::size_t match(std::span<const BlockId> ids, std::span<MatchedBlock> out) const;
   std::optional<Residency> find(BlockId id) const;
+  /// A hint that these will be published or linked to next: asks for their memory in good time.
+  void look_ahead(std::span<const BlockId> ids) const;
 
   // --- publication ------------------------------------------------------------------------
   /// Publishes a block in hot (its name and facts). False, and nothing changes, when an entry with

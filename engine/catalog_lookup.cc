@@ -34,6 +34,14 @@ inline void Catalog::Impl::look_ahead(std::span<const BlockId> ids, Use use, Hin
   }
 }
 
+void Catalog::look_ahead(std::span<const BlockId> ids) const {
+  Impl::Hints hints;
+  for (std::size_t i = 0; i < ids.size(); i += Impl::kWindow) {
+    impl_->look_ahead(ids.subspan(i, std::min(Impl::kWindow, ids.size() - i)), Impl::Use::lease,
+                      hints);
+  }
+}
+
 /// The block's flags and length if the entry is that of `id` and resident, without a lock. The
 /// id is read before and after: in between the entry could become another's.
 inline std::uint32_t Catalog::Impl::peek(BlockId id, BlockHandle hint,

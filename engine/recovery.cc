@@ -2,6 +2,7 @@
 #include "engine/recovery.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "engine/base/log.h"
@@ -17,11 +18,31 @@ constexpr Duration kClearWait = Duration::millis(1);
 
 }  // namespace
 
-/// What one slice of the scan leaves to be removed.
+/// One step of the scan: what it is showing, and what it leaves to be removed.
 struct Recovery::Slice {
   WallMicros wall = 0;
   std::vector<NamespaceState*> namespaces;  // entered: clear() waits for the slice
   std::vector<ColdRemoval> expired, unlisted;
+
+  /// Blocks are listed some at a time: listing one is half a dozen misses of the cache, which so
+  /// are all under way at once.
+  static constexpr std::size_t kWindow = 32;
+  std::array<StoredBlock, kWindow> window;
+  std::array<std::string, kWindow> keys;  // that the window's names borrow
+  std::size_t shown = 0;
+
+  void show(const StoredBlock& stored) {
+    window[shown] = stored;
+    keys[shown].assign(stored.name.key);
+    window[shown].name.key = keys[shown];
+    ++shown;
+  }
+  /// Null for one that was made after the slice began: it has nothing that recovery must find.
+  NamespaceState* find(NamespaceId id) const {
+    const auto found = std::find_if(namespaces.begin(), namespaces.end(),
+                                    [id](const NamespaceState* ns) { return ns->id == id; });
+    return found == namespaces.end() ? nullptr : *found;
+  }
 };
 
 struct Recovery::Lookup {
@@ -58,8 +79,12 @@ void Recovery::run_slice() {
     core_.loop.run_after(kClearWait, [this] { run_slice(); });
     return;
   }
-  const absl::Status status = core_.cold->scan(
-      cursor_, kSliceEntries, [&](const StoredBlock& stored) { visit(stored, slice); });
+  const absl::Status status =
+      core_.cold->scan(cursor_, kSliceEntries, [&](const StoredBlock& stored) {
+        slice.show(stored);
+        if (slice.shown == Slice::kWindow) list(slice);
+      });
+  list(slice);
   if (!core_.read_only) {
     drop(std::move(slice.expired), RemovalReason::expired);
     drop(std::move(slice.unlisted), RemovalReason::evicted);
@@ -99,12 +124,20 @@ bool Recovery::enter_namespaces(Slice& slice) {
   return true;
 }
 
-void Recovery::visit(const StoredBlock& stored, Slice& slice) {
-  NamespaceState* const ns = core_.namespaces.find(stored.name.namespace_id);
-  // A namespace that was made after the slice began has nothing that recovery must find.
-  const bool entered =
-      std::find(slice.namespaces.begin(), slice.namespaces.end(), ns) != slice.namespaces.end();
-  if (!entered || !core_.gates.try_enter(stored.id)) return;
+void Recovery::list(Slice& slice) {
+  std::array<BlockId, 2 * Slice::kWindow> ids;
+  for (std::size_t i = 0; i < slice.shown; ++i) {
+    ids[2 * i] = slice.window[i].id;
+    ids[2 * i + 1] = slice.window[i].facts.parent;
+  }
+  core_.catalog.look_ahead({ids.data(), 2 * slice.shown});
+  for (std::size_t i = 0; i < slice.shown; ++i) list(slice.window[i], slice);
+  slice.shown = 0;
+}
+
+void Recovery::list(const StoredBlock& stored, Slice& slice) {
+  NamespaceState* const ns = slice.find(stored.name.namespace_id);
+  if (ns == nullptr || !core_.gates.try_enter(stored.id)) return;
   const auto removal = [&] {
     return ColdRemoval{
         .id = stored.id,

@@ -69,7 +69,8 @@ class Recovery {
   /// The caller is inside ns.publishers.
   bool publish(const StoredBlock& stored, NamespaceState& ns);
   bool enter_namespaces(Slice& slice);
-  void visit(const StoredBlock& stored, Slice& slice);
+  void list(Slice& slice);
+  void list(const StoredBlock& stored, Slice& slice);
   void drop(std::vector<ColdRemoval> removals, RemovalReason reason);
   void look_up(const std::shared_ptr<Lookup>& lookup);
   void forget_notes_if_over();

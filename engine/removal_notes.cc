@@ -11,14 +11,16 @@ void RemovalNotes::note_removed(BlockId id, std::uint64_t sequence) {
   if (stopped_.load()) return;
   Shard& shard = shard_of(id);
   MutexLock lock(shard.mutex);
-  std::uint64_t& highest = shard.removed[id];
-  highest = std::max(highest, sequence);
+  const auto [removed, is_new] = shard.removed.try_emplace(id, sequence);
+  removed->second = std::max(removed->second, sequence);
+  removals_.fetch_add(is_new ? 1 : 0);
 #else
   static_cast<void>(id), static_cast<void>(sequence);
 #endif
 }
 
 bool RemovalNotes::is_removed(BlockId id, std::uint64_t sequence) const {
+  if (removals_.load() == 0) return false;
   const Shard& shard = shard_of(id);
   MutexLock lock(shard.mutex);
   const auto removed = shard.removed.find(id);
@@ -68,6 +70,7 @@ void RemovalNotes::forget(const std::function<bool(BlockId)>& is_closed) {
     std::vector<BlockId> moved;
     {
       MutexLock lock(shard.mutex);
+      removals_.fetch_sub(shard.removed.size());
       shard.removed.clear();
       for (const auto& [id, move] : shard.moved) moved.push_back(id);
     }

@@ -55,7 +55,8 @@ class RemovalNotes {
   const Shard& shard_of(BlockId id) const { return shards_[id.hash.high % shards_.size()]; }
 
   std::atomic<bool> stopped_{false};
-  std::atomic<std::size_t> moves_{0};  // makes the usual case, none, cheap
+  // These make the usual case, none, cheap.
+  std::atomic<std::size_t> removals_{0}, moves_{0};
   std::array<Shard, 16> shards_;
 };
 
