@@ -8,7 +8,7 @@
 namespace cairn::bench {
 
 std::span<const Bench> all_benches() {
-  static constexpr std::array<Bench, 9> kBenches{{
+  static constexpr std::array<Bench, 10> kBenches{{
       {"lookup", "longest prefix of 1,000 resident blocks, ns a block, against absl::flat_hash_map",
        run_lookup},
       {"hash", "blocks a second of each hash chain, one core, against the bare hash", run_hash},
@@ -21,6 +21,9 @@ std::span<const Bench> all_benches() {
        run_write_amp},
       {"restart", "from exec to the first verified cold hit after kill -9, and to a full catalog",
        run_restart},
+      {"codec",
+       "how much smaller a block gets and how fast, one core, against zstd on the raw bytes",
+       run_codec},
       {"catalog", "bytes of RAM a block, while the catalog grows", run_catalog},
   }};
   return kBenches;

@@ -6,6 +6,7 @@ find_package(OpenSSL REQUIRED)    # libssl-dev: SHA-256
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)    # libxxhash-dev
 pkg_check_modules(liburing REQUIRED IMPORTED_TARGET liburing)  # liburing-dev
+pkg_check_modules(libzstd REQUIRED IMPORTED_TARGET libzstd)    # libzstd-dev
 find_package(RocksDB REQUIRED)    # librocksdb-dev
 if(CAIRN_DEVELOPER_MODE)
   find_package(CLI11 REQUIRED)          # libcli11-dev

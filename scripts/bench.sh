@@ -10,7 +10,7 @@ form=(--quick)
 if [ "${1:-}" = --full ]; then form=(); shift; fi
 names=("$@")
 if [ ${#names[@]} -eq 0 ]; then
-  names=(lookup hash acquire cold-load cold-put cold-get write-amp restart catalog)
+  names=(lookup hash codec acquire cold-load cold-put cold-get write-amp restart catalog)
 fi
 mkdir -p build/bench
 status=0

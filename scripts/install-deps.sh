@@ -14,6 +14,7 @@ packages=(
   librocksdb-dev    # the durable index
   liburing-dev      # asynchronous I/O
   libxxhash-dev     # checksums, BlockId, native chains
+  libzstd-dev       # the codec's entropy coder
   libssl-dev        # SHA-256 of vLLM's and SGLang's chains
   libabsl-dev       # Status, flat_hash_map
   libcli11-dev nlohmann-json3-dev           # the command line

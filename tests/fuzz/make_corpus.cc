@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/hot_list.h"
+#include "tiers/codec/plane_codec.h"
 #include "tiers/cold/index_codec.h"
 #include "tiers/cold/record.h"
 #include "tiers/cold/state_file.h"
@@ -83,6 +84,20 @@ std::string superblock(bool sealed) {
   return sealed ? bytes : bytes.substr(0, bytes.size() - sizeof(Hash128));
 }
 
+/// Numbers around one, as codec_fuzz.cc reads them: encoding, plain length, stored bytes.
+std::string chunk(Dtype dtype, std::size_t plain_bytes) {
+  std::vector<std::byte> plain(plain_bytes), stored(plain_bytes);
+  for (std::size_t i = 0; i < plain_bytes; ++i) {
+    const std::size_t noise = (i * 2654435761U) >> 13;
+    plain[i] = static_cast<std::byte>(i % 2 == 0 ? noise : 0x3d + noise % 4);
+  }
+  const EncodedChunk encoded = ChunkEncoder(plain_bytes).encode(dtype, plain, stored);
+  std::string out;
+  append_le(out, static_cast<std::uint32_t>(plain_bytes << 8 |
+                                            static_cast<std::uint32_t>(encoded.encoding)));
+  return out + std::string(as_text(ByteSpan(stored).first(encoded.stored_bytes)));
+}
+
 void write(const std::filesystem::path& path, const std::string& bytes) {
   std::filesystem::create_directories(path.parent_path());
   std::ofstream(path, std::ios::binary) << bytes;
@@ -96,6 +111,9 @@ int main(int argc, char** argv) {
     return 2;
   }
   const std::filesystem::path root = argv[1];
+  for (const Dtype dtype : {Dtype::opaque, Dtype::bf16, Dtype::fp8_e4m3, Dtype::fp32}) {
+    write(root / "codec" / std::string(dtype_name(dtype)), chunk(dtype, 2049));
+  }
   write(root / "record/block", record(RecordKind::block, 70000));
   write(root / "record/small", record(RecordKind::block, 100));
   write(root / "record/empty", record(RecordKind::block, 0));

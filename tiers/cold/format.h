@@ -39,6 +39,7 @@
 #include "engine/base/hash128.h"
 #include "engine/block.h"
 #include "engine/namespace.h"
+#include "tiers/codec/chunk_encoding.h"
 
 namespace cairn::tiers {
 
@@ -65,7 +66,6 @@ enum class SegmentId : std::uint32_t {};
 
 enum class RecordKind : std::uint8_t { block = 1, tombstone = 2, note = 3 };
 enum class Codec : std::uint16_t { none = 0 };        // readers refuse those they do not know
-enum class ChunkEncoding : std::uint8_t { raw = 0 };  // likewise
 
 struct SegmentHeader {
   std::uint32_t magic = kSegmentMagic;
