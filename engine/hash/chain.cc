@@ -15,12 +15,12 @@
 #include "engine/base/text.h"
 #include "engine/hash/native_chain.h"
 #include "engine/hash/sglang_chain.h"
+#include "engine/hash/u64_chains.h"
 #include "engine/hash/vllm_chain.h"
 
 namespace cairn {
 namespace {
 
-constexpr std::size_t kBlockTokensMax = 65'536;
 // Below this a second thread costs more than it takes over.
 constexpr std::size_t kTokensPerThreadMin = 65'536;
 
@@ -28,17 +28,16 @@ struct SchemeName {
   HashScheme scheme;
   std::string_view name;
 };
-constexpr std::array<SchemeName, 5> kSchemeNames{{
+constexpr std::array<SchemeName, 8> kSchemeNames{{
     {HashScheme::native, "native"},
     {HashScheme::vllm_sha256_cbor, "vllm-sha256-cbor"},
     {HashScheme::vllm_xxhash_cbor, "vllm-xxhash-cbor"},
     {HashScheme::sglang, "sglang"},
     {HashScheme::sglang_bigram, "sglang-bigram"},
+    {HashScheme::dynamo, "dynamo"},
+    {HashScheme::flexkv, "flexkv"},
+    {HashScheme::llm_d, "llm-d"},
 }};
-
-bool is_sglang(HashScheme scheme) {
-  return scheme == HashScheme::sglang || scheme == HashScheme::sglang_bigram;
-}
 
 std::size_t digest_bytes(HashScheme scheme) {
   switch (scheme) {
@@ -49,6 +48,10 @@ std::size_t digest_bytes(HashScheme scheme) {
     case HashScheme::sglang:
     case HashScheme::sglang_bigram:
       return 32;
+    case HashScheme::dynamo:
+    case HashScheme::flexkv:
+    case HashScheme::llm_d:
+      return 8;
   }
   CAIRN_UNREACHABLE();
 }
@@ -100,10 +103,28 @@ std::optional<HashScheme> parse_hash_scheme(std::string_view name) {
   return std::nullopt;
 }
 
+std::string hash_scheme_list() {
+  std::string list;
+  for (const SchemeName& entry : kSchemeNames) {
+    if (entry.scheme != HashScheme::native) list += concat(entry.name, ", ");
+  }
+  list.resize(list.size() - 2);
+  return concat(list, " and ", hash_scheme_name(HashScheme::native));
+}
+
+bool takes_extra_keys(HashScheme scheme) {
+  return scheme == HashScheme::native || scheme == HashScheme::vllm_sha256_cbor ||
+         scheme == HashScheme::vllm_xxhash_cbor;
+}
+
 absl::StatusOr<HashChain> HashChain::make(HashChainOptions options) {
   if (options.block_tokens == 0 || options.block_tokens > kBlockTokensMax) {
     return invalid(
         concat("a block has 1 to ", kBlockTokensMax, " tokens, not ", options.block_tokens));
+  }
+  if (options.scheme == HashScheme::dynamo && !detail::parse_dynamo_seed(options.seed)) {
+    return invalid(
+        concat("a seed of Dynamo's chain is a number of 64 bits, not '", options.seed, "'"));
   }
   const std::size_t bytes = digest_bytes(options.scheme);
   return HashChain(std::move(options), bytes);
@@ -120,8 +141,9 @@ absl::Status HashChain::check(const HashRequest& request) const {
     return invalid(concat("the keys take ", bytes, " bytes, the buffer has ", request.keys.size()));
   }
   if (request.extra.is_empty()) return check_extra(request.extra);
-  if (is_sglang(options_.scheme)) {
-    return invalid("SGLang's chains take no extra keys: the bytes that seed them are not known");
+  if (!takes_extra_keys(options_.scheme)) {
+    return invalid(concat("a chain of ", hash_scheme_name(options_.scheme),
+                          " takes no extra keys: what it makes of them is not known"));
   }
   return check_extra(request.extra);
 }
@@ -175,6 +197,15 @@ void HashChain::hash_checked(const HashRequest& request) const {
     case HashScheme::sglang:
     case HashScheme::sglang_bigram:
       detail::hash_sglang(options_, request, key_bytes());
+      break;
+    case HashScheme::dynamo:
+      detail::hash_dynamo(options_, request, key_bytes());
+      break;
+    case HashScheme::flexkv:
+      detail::hash_flexkv(options_, request, key_bytes());
+      break;
+    case HashScheme::llm_d:
+      detail::hash_llm_d(options_, request, key_bytes());
       break;
   }
   if (options_.group) {

@@ -15,6 +15,13 @@
 //   vllm_xxhash_cbor   16 B  XXH3-128 of the same; in both key[-1] = the hash of CBOR text(seed)
 //   sglang             32 B  SHA-256(key[i-1] ‖ tokens u32le), nothing before block 0
 //   sglang_bigram      32 B  the same over pairs (token, next token): n tokens make n-1 pairs
+//   dynamo              8 B  XXH3-64(u64le key[i-1] ‖ u64le local_i), local_i = XXH3-64(tokens
+//                            u32le), seeded; key[0] = local_0. Mooncake's conductor shares it
+//   flexkv              8 B  XXH64, seed 0, of all tokens up to the block's end as i64le
+//   llm_d               8 B  FNV-1a-64(CBOR [key[i-1], [tokens], null]); key[-1] = the same of
+//                            [FNV-1a-64(seed), null, model]
+//
+// The last three are numbers; a key is the number big-endian (u64_chains.h).
 //
 // With a group each key is followed by that number, u32 big-endian (vLLM's offload key).
 //
@@ -46,11 +53,18 @@ enum class HashScheme : std::uint8_t {
   vllm_xxhash_cbor,
   sglang,
   sglang_bigram,
+  dynamo,
+  flexkv,
+  llm_d,
 };
 
 /// "vllm-sha256-cbor": the name in namespace descriptors and on the command line.
 std::string_view hash_scheme_name(HashScheme scheme);
 std::optional<HashScheme> parse_hash_scheme(std::string_view name);
+/// "vllm-sha256-cbor, …, llm-d and native", for messages.
+std::string hash_scheme_list();
+/// Whether it is known what a scheme makes of ExtraKeys.
+bool takes_extra_keys(HashScheme scheme);
 
 /// An image or a sound that stands for the tokens [offset, offset + length) of the prompt.
 struct MultimodalFeature {
@@ -67,7 +81,8 @@ struct MultimodalFeature {
 ///           nothing. Each extra key begins with a letter that tells its kind, in this order:
 ///           'L' name, 'M' identifier ‖ i64le offset ‖ i64le length (each feature),
 ///           'S' salt, 'E' SHA-256 of the embeddings.
-///   sglang: refused; the bytes with which SGLang seeds such chains are not public.
+///   sglang, dynamo, flexkv, llm_d: refused; the bytes that such chains begin with are not public,
+///           or not confirmed. (Newer Dynamo is said to add them up to the seed: give it that.)
 struct ExtraKeys {
   std::string_view lora_name;
   std::string_view cache_salt;
@@ -84,10 +99,14 @@ struct ExtraKeys {
   }
 };
 
+constexpr std::size_t kBlockTokensMax = 65'536;
+
 struct HashChainOptions {
   HashScheme scheme = HashScheme::native;
-  std::string seed;               // SGLang's chains have none and do not look at it
-  std::size_t block_tokens = 16;  // 1 … 65,536
+  /// SGLang's and FlexKV's have none and do not look at it; Dynamo's is a number, 1337 if empty.
+  std::string seed;
+  std::size_t block_tokens = 16;  // 1 … kBlockTokensMax
+  std::string model;              // llm_d's alone, in key[-1]
   std::optional<std::uint32_t> group;
 };
 

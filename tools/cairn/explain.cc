@@ -115,7 +115,8 @@ absl::StatusOr<std::vector<OwnedFeature>> parse_features(std::string_view text) 
 
 /// The option that this scheme does not know; empty if there is none.
 std::string_view refused_option(const ExplainOptions& options, HashScheme scheme) {
-  if (scheme != HashScheme::sglang && scheme != HashScheme::sglang_bigram) return "";
+  if (options.model && scheme != HashScheme::llm_d) return "--model";
+  if (takes_extra_keys(scheme)) return "";
   if (options.lora) return "--lora";
   if (options.salt) return "--salt";
   if (options.features) return "--mm";
@@ -141,21 +142,25 @@ absl::StatusOr<std::vector<std::uint32_t>> parse_tokens(std::string_view text) {
 absl::StatusOr<std::vector<std::string>> explain_keys(const ExplainOptions& options) {
   const std::optional<HashScheme> scheme = parse_hash_scheme(options.scheme);
   if (!scheme) {
-    return invalid(concat(
-        "--scheme: there is no '", options.scheme,
-        "'; there are vllm-sha256-cbor, vllm-xxhash-cbor, sglang, sglang-bigram and native"));
+    return invalid(
+        concat("--scheme: there is no '", options.scheme, "'; there are ", hash_scheme_list()));
   }
   if (const std::string_view option = refused_option(options, *scheme); !option.empty()) {
     return invalid(concat(option, " does not go with ", options.scheme,
-                          ": the bytes with which SGLang seeds such a chain are not known"));
+                          option == "--model" ? ": of all chains llm-d's alone has the model in it"
+                                              : ": what such a chain makes of it is not known"));
   }
   auto tokens = parse_tokens(options.tokens);
   if (!tokens.ok()) return with_context(tokens.status(), "--tokens");
   auto chain = HashChain::make({.scheme = *scheme,
                                 .seed = options.seed,
                                 .block_tokens = options.block_tokens,
+                                .model = options.model.value_or(""),
                                 .group = options.group});
-  if (!chain.ok()) return with_context(chain.status(), "--block-tokens");
+  if (!chain.ok()) {
+    const bool fits = options.block_tokens > 0 && options.block_tokens <= kBlockTokensMax;
+    return with_context(chain.status(), fits ? "--seed" : "--block-tokens");
+  }
 
   std::vector<OwnedFeature> features;
   if (options.features) {

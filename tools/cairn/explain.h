@@ -24,7 +24,7 @@ namespace cairn::tools {
 
 /// The options as given. File options hold the file's content, not its name.
 struct ExplainOptions {
-  std::string scheme;  // vllm-sha256-cbor, vllm-xxhash-cbor, sglang, sglang-bigram or native
+  std::string scheme;  // as hash_scheme_name() has them
   std::string seed;
   std::uint64_t block_tokens = 16;
   std::string tokens;  // a JSON array of, or white space between, integers from 0 to 4294967295
@@ -35,13 +35,14 @@ struct ExplainOptions {
   /// As many rows of equal length as there are tokens, one after another.
   std::optional<std::string> embeds;
   std::optional<std::uint32_t> group;
+  std::optional<std::string> model;
 };
 
 /// "token 3 (byte 12): expected an integer from 0 to 4294967295, not 'x'"
 absl::StatusOr<std::vector<std::uint32_t>> parse_tokens(std::string_view text);
 
-/// The keys of the full blocks, as bytes. lora, salt, features and embeds are refused with an
-/// sglang scheme, also when they are empty.
+/// The keys of the full blocks, as bytes. lora, salt, features and embeds are refused where the
+/// scheme takes no extra keys, and model with all but llm-d, also when they are empty.
 absl::StatusOr<std::vector<std::string>> explain_keys(const ExplainOptions& options);
 
 struct Residency {

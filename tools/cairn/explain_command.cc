@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "engine/base/text.h"
+#include "engine/hash/chain.h"
 #include "tools/cairn/commands.h"
 #include "tools/cairn/explain.h"
 #include "tools/cairn/files.h"
@@ -93,10 +94,10 @@ void add_explain_command(CommandLine& line) {
        "      --namespace llama-8b --json\n"
        "Only full blocks have keys."},
       [arguments](Output& output) { return run_explain(*arguments, output); });
-  command.text("--scheme", options.scheme, "SCHEME",
-               "vllm-sha256-cbor, vllm-xxhash-cbor, sglang, sglang-bigram or native",
-               Command::Need::required);
-  command.text("--seed", options.seed, "S", "As PYTHONHASHSEED for vLLM; sglang has none");
+  command.text("--scheme", options.scheme, "SCHEME", hash_scheme_list(), Command::Need::required);
+  command.text("--seed", options.seed, "S",
+               "As PYTHONHASHSEED for vLLM, a number for dynamo; sglang and flexkv have none");
+  command.text("--model", options.model, "NAME", "The model, for llm-d alone");
   command.count("--block-tokens", options.block_tokens, "Tokens in a block");
   command.text("--tokens", arguments->tokens_file, "FILE",
                "A JSON array or white space between integers; - reads stdin",

@@ -23,6 +23,7 @@ struct HashCase {
   HashScheme scheme = HashScheme::native;
   std::string seed;
   std::size_t block_tokens = 16;
+  std::string model;
   std::optional<std::uint32_t> group;
   std::vector<std::uint32_t> tokens;
   std::string lora;
@@ -39,8 +40,11 @@ struct HashCase {
 
   /// The keys as hexadecimal; fails the test if the chain refuses the request.
   std::vector<std::string> keys() const {
-    const auto chain = HashChain::make(
-        {.scheme = scheme, .seed = seed, .block_tokens = block_tokens, .group = group});
+    const auto chain = HashChain::make({.scheme = scheme,
+                                        .seed = seed,
+                                        .block_tokens = block_tokens,
+                                        .model = model,
+                                        .group = group});
     EXPECT_TRUE(chain.ok());
     const std::size_t blocks = chain->block_count(tokens.size());
     const std::vector<MultimodalFeature> borrowed = borrowed_features();

@@ -11,9 +11,10 @@
 namespace cairn {
 namespace {
 
-constexpr std::array kSchemes{HashScheme::native, HashScheme::vllm_sha256_cbor,
+constexpr std::array kSchemes{HashScheme::native,           HashScheme::vllm_sha256_cbor,
                               HashScheme::vllm_xxhash_cbor, HashScheme::sglang,
-                              HashScheme::sglang_bigram};
+                              HashScheme::sglang_bigram,    HashScheme::dynamo,
+                              HashScheme::flexkv,           HashScheme::llm_d};
 
 HashChain make_chain(HashScheme scheme, std::optional<std::uint32_t> group = std::nullopt) {
   return HashChain::make({.scheme = scheme, .seed = "0", .block_tokens = 16, .group = group})
@@ -77,7 +78,7 @@ TEST(HashChain, ManyRequestsAtOnceEqualEachAlone) {
   const MultimodalFeature feature{"image", 20, 40};
   for (const HashScheme scheme : kSchemes) {
     const HashChain chain = make_chain(scheme, 7);
-    const bool extra = scheme != HashScheme::sglang && scheme != HashScheme::sglang_bigram;
+    const bool extra = takes_extra_keys(scheme);
     std::vector<std::vector<std::uint32_t>> tokens;
     for (int i = 0; i < 40; ++i) tokens.push_back(random_tokens(rng, rng.below(20'000)));
 
@@ -102,6 +103,25 @@ TEST(HashChain, ManyRequestsAtOnceEqualEachAlone) {
       ASSERT_TRUE(run(threads, together).ok());
       EXPECT_EQ(alone, together) << threads;
     }
+  }
+}
+
+TEST(HashChain, DynamosSeedIsANumber) {
+  for (const char* seed : {"x", "-1", "1.5", " 1", "1 ", "0x10", "18446744073709551616"}) {
+    const auto chain = HashChain::make({.scheme = HashScheme::dynamo, .seed = seed});
+    EXPECT_TRUE(has_code(chain.status(), ErrorCode::invalid_argument)) << seed;
+  }
+  for (const char* seed : {"", "0", "18446744073709551615"}) {
+    EXPECT_TRUE(HashChain::make({.scheme = HashScheme::dynamo, .seed = seed}).ok()) << seed;
+  }
+}
+
+TEST(HashChain, TheModelIsPartOfLlmdsChainAlone) {
+  for (const HashScheme scheme : kSchemes) {
+    HashCase c{.scheme = scheme, .tokens = std::vector<std::uint32_t>(40, 3)};
+    const std::vector<std::string> without = c.keys();
+    c.model = "a model";
+    EXPECT_EQ(c.keys() == without, scheme != HashScheme::llm_d) << hash_scheme_name(scheme);
   }
 }
 
@@ -132,7 +152,8 @@ TEST(HashChain, RefusesWhatItCannotExpress) {
     const std::size_t short_by_one = make_chain(scheme).key_bytes() * 2 - 1;
     EXPECT_TRUE(refuses(scheme, {}, short_by_one));
   }
-  for (const HashScheme scheme : {HashScheme::sglang, HashScheme::sglang_bigram}) {
+  for (const HashScheme scheme : kSchemes) {
+    if (takes_extra_keys(scheme)) continue;
     EXPECT_TRUE(refuses(scheme, {.lora_name = "l"}));
     EXPECT_TRUE(refuses(scheme, {.cache_salt = "s"}));
     EXPECT_TRUE(refuses(scheme, {.embeds_row_bytes = 4}));

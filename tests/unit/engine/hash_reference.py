@@ -4,7 +4,7 @@
 
 Reads one JSON request a line from stdin and prints one JSON array of hexadecimal keys a line.
 A request: {"scheme", "seed", "block_tokens", "group" or null, "tokens", "lora", "salt",
-"features": [{"identifier", "offset", "length"}], "embeds": hex or null, "row_bytes"}.
+"features": [{"identifier", "offset", "length"}], "embeds": hex or null, "row_bytes", "model"}.
 Exits 77 where cbor2 or xxhash is missing (scripts/install-deps.sh installs them).
 """
 import hashlib
@@ -80,6 +80,39 @@ def native(request):
         yield key
 
 
+def dynamo(request):
+    seed, size, tokens = int(request["seed"] or 1337), request["block_tokens"], request["tokens"]
+    key = None
+    for start in range(0, len(tokens) - size + 1, size):
+        local = xxhash.xxh3_64_intdigest(struct.pack(f"<{size}I", *tokens[start:start + size]), seed=seed)
+        key = local if key is None else xxhash.xxh3_64_intdigest(struct.pack("<QQ", key, local), seed=seed)
+        yield struct.pack(">Q", key)
+
+
+def flexkv(request):
+    size, tokens, state = request["block_tokens"], request["tokens"], xxhash.xxh64(seed=0)
+    for start in range(0, len(tokens) - size + 1, size):
+        state.update(struct.pack(f"<{size}q", *tokens[start:start + size]))
+        yield struct.pack(">Q", state.intdigest())
+
+
+def fnv1a(data):
+    value = 14695981039346656037
+    for byte in data:
+        value = (value ^ byte) * 1099511628211 % 2**64
+    return value
+
+
+def llm_d(request):
+    size, tokens = request["block_tokens"], request["tokens"]
+    root = (fnv1a(request["seed"].encode()), None, request["model"])
+    parent = fnv1a(cbor2.dumps(root, canonical=True))
+    for start in range(0, len(tokens) - size + 1, size):
+        block = (parent, tuple(tokens[start:start + size]), None)
+        parent = fnv1a(cbor2.dumps(block, canonical=True))
+        yield struct.pack(">Q", parent)
+
+
 def keys_of(request):
     scheme, tokens = request["scheme"], request["tokens"]
     if scheme == "native":
@@ -92,6 +125,12 @@ def keys_of(request):
         return sglang(request, [struct.pack("<I", token) for token in tokens])
     if scheme == "sglang-bigram":
         return sglang(request, [struct.pack("<II", *pair) for pair in zip(tokens, tokens[1:])])
+    if scheme == "dynamo":
+        return dynamo(request)
+    if scheme == "flexkv":
+        return flexkv(request)
+    if scheme == "llm-d":
+        return llm_d(request)
     raise ValueError(f"unknown scheme {scheme}")
 
 

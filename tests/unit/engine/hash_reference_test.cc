@@ -32,7 +32,8 @@ Json to_json(const HashCase& c) {
           {"salt", c.salt},
           {"features", features},
           {"embeds", c.row_bytes != 0 ? Json(to_hex(as_bytes(c.embeds))) : Json()},
-          {"row_bytes", c.row_bytes}};
+          {"row_bytes", c.row_bytes},
+          {"model", c.model}};
 }
 
 /// The first interpreter that has the packages; empty where none has.
@@ -134,12 +135,17 @@ std::uint32_t random_token(test::Rng& rng) {
 
 HashCase random_case(test::Rng& rng) {
   static constexpr std::array<std::size_t, 8> kBlockTokens{1, 2, 3, 16, 23, 24, 32, 300};
-  HashCase c{.scheme = static_cast<HashScheme>(rng.below(5)),
+  HashCase c{.scheme = static_cast<HashScheme>(rng.below(8)),
              .block_tokens = rng.pick(kBlockTokens)};
   c.tokens.resize(rng.below(4 * c.block_tokens + 2));
   for (std::uint32_t& token : c.tokens) token = random_token(rng);
   if (rng.chance(0.3)) c.group = random_token(rng);
-  if (c.scheme == HashScheme::sglang || c.scheme == HashScheme::sglang_bigram) return c;
+  if (c.scheme == HashScheme::dynamo) c.seed = rng.chance(0.2) ? "" : std::to_string(rng.next());
+  if (c.scheme == HashScheme::llm_d) {
+    c.seed = random_text(rng);
+    c.model = random_text(rng);
+  }
+  if (!takes_extra_keys(c.scheme)) return c;
 
   c.seed = random_text(rng);
   if (rng.chance(0.4)) c.lora = random_text(rng);

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: the chains are those of the field, bit for bit, and our own never drifts.
-// Method: published vectors of vLLM and SGLang from $CAIRN_DATA/vectors (kept beside the
-// project), and the native chain's from tests/golden, which an independent script made.
+// Method: published vectors of vLLM, SGLang, Dynamo, FlexKV and llm-d from $CAIRN_DATA/vectors
+// (kept beside the project), and the native chain's from tests/golden, which an independent script
+// made.
+#include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -102,6 +105,55 @@ TEST_F(PublishedVectors, SglangChainEqualsEveryVector) {
     }
   }
   EXPECT_GE(compared, 8U);
+}
+
+/// A number as the key that stands for it.
+std::string key_of(const Json& number) {
+  std::array<char, 17> hex{};
+  std::snprintf(hex.data(), hex.size(), "%016llx", number.get<unsigned long long>());
+  return hex.data();
+}
+
+TEST_F(PublishedVectors, DynamosChainEqualsEveryVector) {
+  std::size_t compared = 0;
+  for (const Json& vector : vectors_.at("dynamo_mooncake_conductor")) {
+    SCOPED_TRACE(vector.at("note").get<std::string>());
+    const auto seed = vector.at("seed").get<std::uint64_t>();
+    HashCase c{.scheme = HashScheme::dynamo,
+               .seed = std::to_string(seed),
+               .block_tokens = vector.at("block_size"),
+               .tokens = vector.at("tokens")};
+    std::vector<std::string> wanted;
+    for (const Json& block : vector.at("blocks"))
+      wanted.push_back(key_of(block.at("sequence_hash")));
+    EXPECT_EQ(c.keys(), wanted);
+    if (seed == 1337) {
+      c.seed.clear();
+      EXPECT_EQ(c.keys(), wanted) << "1337 is what no seed means";
+    }
+    compared += wanted.size();
+  }
+  EXPECT_GE(compared, 10U);
+}
+
+TEST_F(PublishedVectors, FlexkvsAndLlmdsChainsEqualEveryVector) {
+  std::size_t compared = 0;
+  for (const bool is_flexkv : {true, false}) {
+    for (const Json& vector : vectors_.at(is_flexkv ? "flexkv_xxh64" : "llm_d_fnv64a")) {
+      HashCase c{.scheme = is_flexkv ? HashScheme::flexkv : HashScheme::llm_d,
+                 .block_tokens = vector.at("block_size"),
+                 .tokens = vector.at("tokens")};
+      if (!is_flexkv) {
+        c.seed = vector.at("hash_seed");
+        c.model = vector.at("model");
+      }
+      std::vector<std::string> wanted;
+      for (const Json& hash : vector.at("hashes")) wanted.push_back(key_of(hash));
+      EXPECT_EQ(c.keys(), wanted);
+      compared += wanted.size();
+    }
+  }
+  EXPECT_GE(compared, 6U);
 }
 
 TEST(NativeChain, EqualsItsGoldenVectors) {
