@@ -76,6 +76,7 @@ std::size_t Announcer::announce(NamespaceId id, std::span<const KeyRef> keys, De
   if (!unknown.empty()) {
     core_.operations.enter_again();
     std::vector<BlockId> asked;
+    asked.reserve(unknown.size());
     for (const Unknown& one : unknown) asked.push_back(one.id);
     recovery_.resolve(std::move(unknown), false, [=, this](const absl::Status&) {
       std::vector<BlockId> found;

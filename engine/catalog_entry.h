@@ -75,21 +75,21 @@ struct alignas(64) Entry {
 static_assert(sizeof(Entry) == 64);
 
 struct LinkRecord {
-  Location cold;                        // shard
-  std::uint32_t cold_bytes;             // shard
-  std::atomic<BlockHandle> parent_;     // links; whether there is one: shard, too
-  BlockHandle first_child;              // links
-  BlockHandle next_sibling;             // links
-  std::uint32_t previous_sibling : 30;  // links
-  std::uint32_t linked_hot : 1;         // links; kHasHot as the links know it
-  std::uint32_t linked_cold : 1;        // links
-  std::uint8_t children_hot;            // links; SpilledCount
-  std::uint8_t children_cold;           // links; SpilledCount
-  std::uint8_t children_present;        // links; SpilledCount
-  std::uint8_t pins;                    // shard; SpilledCount
+  Location cold;                           // shard
+  std::uint32_t cold_bytes;                // shard
+  std::atomic<BlockHandle> parent_handle;  // links; whether there is one: shard, too
+  BlockHandle first_child;                 // links
+  BlockHandle next_sibling;                // links
+  std::uint32_t previous_sibling : 30;     // links
+  std::uint32_t linked_hot : 1;            // links; kHasHot as the links know it
+  std::uint32_t linked_cold : 1;           // links
+  std::uint8_t children_hot;               // links; SpilledCount
+  std::uint8_t children_cold;              // links; SpilledCount
+  std::uint8_t children_present;           // links; SpilledCount
+  std::uint8_t pins;                       // shard; SpilledCount
 
-  BlockHandle parent() const { return parent_.load(std::memory_order_relaxed); }
-  void set_parent(BlockHandle parent) { parent_.store(parent, std::memory_order_relaxed); }
+  BlockHandle parent() const { return parent_handle.load(std::memory_order_relaxed); }
+  void set_parent(BlockHandle parent) { parent_handle.store(parent, std::memory_order_relaxed); }
 };
 static_assert(sizeof(LinkRecord) == 32);
 constexpr std::uint32_t kHandlesMax = 1U << 30;  // previous_sibling

@@ -47,9 +47,9 @@ std::size_t LatencyHistogram::bucket_of(std::uint64_t ns) {
 
 double LatencyHistogram::middle_s(std::size_t bucket) {
   if (bucket < kSubBuckets) return static_cast<double>(bucket) * 1e-9;
-  const auto exponent = static_cast<double>(bucket / kSubBuckets + 2);
+  const std::size_t exponent = bucket / kSubBuckets + 2;
   const auto fraction = static_cast<double>(bucket % kSubBuckets);
-  return std::exp2(exponent) * (1.0 + (fraction + 0.5) / kSubBuckets) * 1e-9;
+  return std::exp2(static_cast<double>(exponent)) * (1.0 + (fraction + 0.5) / kSubBuckets) * 1e-9;
 }
 
 void LatencyHistogram::record(Duration latency) {

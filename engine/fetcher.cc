@@ -50,7 +50,7 @@ absl::Status Fetcher::reserve(NamespaceId ns, std::span<const std::uint32_t> siz
     return make_error(ErrorCode::busy, "hot has no room to spare");
   }
   for (;;) {
-    const absl::Status status = core_.hot.reserve(ns, sizes, slots);
+    absl::Status status = core_.hot.reserve(ns, sizes, slots);
     if (status.ok()) return status;
     if (!has_code(status, ErrorCode::no_space)) return status;
     if (room == FetchRoom::free_only || !mover_.make_hot_room(ns, sizes)) {
@@ -151,7 +151,7 @@ bool Fetcher::is_wanted(const Fetch& fetch) const {
                      [](const Waiting& waiting) { return waiting.waiter->is_waiting(); });
 }
 
-void Fetcher::read(std::shared_ptr<Batch> batch) {
+void Fetcher::read(const std::shared_ptr<Batch>& batch) {
   auto reads = std::make_shared<std::vector<TierRead>>();
   for (const auto& fetch : *batch) {
     ++fetch->attempts;

@@ -87,7 +87,7 @@ class Fetcher {
                      const std::shared_ptr<FetchWaiter>& waiter, std::vector<Location>* surplus);
   void enqueue(Batch batch);
   void start_queued();
-  void read(std::shared_ptr<Batch> batch);
+  void read(const std::shared_ptr<Batch>& batch);
   void arrived(const Batch& batch, std::vector<TierRead>& reads);
   /// False: it is to be read again, from where it is now.
   bool settle(Fetch& fetch, absl::Status status);

@@ -34,7 +34,7 @@ void GateTable::enter_all(std::vector<BlockId> ids, Task entered) {
   enter_from(std::make_shared<Batch>(Batch{std::move(ids), std::move(entered)}), 0);
 }
 
-void GateTable::enter_from(std::shared_ptr<Batch> batch, std::size_t first) {
+void GateTable::enter_from(const std::shared_ptr<Batch>& batch, std::size_t first) {
   for (std::size_t i = first; i < batch->ids.size(); ++i) {
     Task next = [this, batch, i] { enter_from(batch, i + 1); };
     if (!enter_or_queue(batch->ids[i], next)) return;

@@ -55,7 +55,7 @@ class GateTable {
   struct Batch;
   /// True: entered. False: `entered` was taken and will be posted.
   bool enter_or_queue(BlockId id, Task& entered);
-  void enter_from(std::shared_ptr<Batch> batch, std::size_t first);
+  void enter_from(const std::shared_ptr<Batch>& batch, std::size_t first);
   Shard& shard_of(BlockId id) { return shards_[id.hash.high % shards_.size()]; }
   const Shard& shard_of(BlockId id) const { return shards_[id.hash.high % shards_.size()]; }
 

@@ -197,10 +197,10 @@ void LoadPath::Load::issue_reads(std::vector<FetchWant> wants) {
     window->residencies.push_back(want.residency);
   }
   path_.bytes_under_way_.fetch_add(bytes);
-  read_window(std::move(window));
+  read_window(window);
 }
 
-void LoadPath::Load::read_window(std::shared_ptr<Window> window) {
+void LoadPath::Load::read_window(const std::shared_ptr<Window>& window) {
   const bool direct = options_.deadline == TimePoint::never();
   window->reads.clear();
   window->bounces.clear();
@@ -289,7 +289,7 @@ void LoadPath::Load::read_again(const Window& window, std::size_t at, Location l
   again->bytes = window.residencies[at].facts.plain_bytes;
   again->attempts = window.attempts;
   path_.bytes_under_way_.fetch_add(again->bytes);
-  read_window(std::move(again));
+  read_window(again);
 }
 
 void LoadPath::Load::fetched(std::size_t tag, const absl::Status& status) {

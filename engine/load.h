@@ -55,7 +55,7 @@ class LoadPath::Load final : public FetchWaiter,
   Found look(std::size_t index, Residency* residency);
   bool copy_from_hot(std::size_t index, TierKind served_from);
   void issue_reads(std::vector<FetchWant> wants);
-  void read_window(std::shared_ptr<Window> window);
+  void read_window(const std::shared_ptr<Window>& window);
   void window_done(Window& window);
   void read_again(const Window& window, std::size_t at, Location location);
   bool settle(const Window& window, std::size_t at);

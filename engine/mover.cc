@@ -86,7 +86,7 @@ std::uint64_t Mover::evict_hot_copy(const Victim& victim) {
 // --- cold ------------------------------------------------------------------------------------
 
 void Mover::make_cold_room(std::uint64_t bytes, std::optional<NamespaceId> only,
-                           std::function<void(bool evicted)> done) {
+                           const std::function<void(bool evicted)>& done) {
   if (evict_cold(bytes, only, [done](std::size_t evicted) { done(evicted > 0); }) == 0) done(false);
 }
 

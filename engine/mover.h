@@ -49,7 +49,7 @@ class Mover {
   /// The same for cold; `only` the namespace that is at its limit. done is told whether anything
   /// was evicted.
   void make_cold_room(std::uint64_t bytes, std::optional<NamespaceId> only,
-                      std::function<void(bool evicted)> done);
+                      const std::function<void(bool evicted)>& done);
   /// Evicts what a namespace holds beyond limits that have been lowered, as far as it may go now.
   void trim(NamespaceState& ns);
   /// Reserves this much of metadata_bytes, to be given back to core.metadata_reserved when the

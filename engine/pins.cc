@@ -154,6 +154,7 @@ absl::Status Pins::unpin_gated(std::vector<Target>& targets, std::string_view ow
 
 absl::Status Pins::annotate(const std::vector<Target>& targets, bool pinned) {
   std::vector<Note> notes;
+  notes.reserve(targets.size());
   for (const Target& target : targets) {
     notes.push_back(
         {.name = target.name, .sequence = target.residency.facts.sequence, .pinned = pinned});

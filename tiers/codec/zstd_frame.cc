@@ -2,7 +2,7 @@
 #include "tiers/codec/zstd_frame.h"
 
 // For ZSTD_c_literalCompressionMode alone: an encoder's choice, no part of the format.
-#define ZSTD_STATIC_LINKING_ONLY
+#define ZSTD_STATIC_LINKING_ONLY  // NOLINT(readability-identifier-naming): zstd's
 #include <zstd.h>
 
 #include "engine/base/check.h"

@@ -38,7 +38,8 @@ CounterDelta ColdTier::uncounted_media() {
 /// I/O loop: data first, then the index that names it. `done` runs on the index loop.
 void ColdTier::sync_everything(std::function<void(absl::Status)> done) {
   sync_.sync_all([this, done = std::move(done)](const absl::Status& data) {
-    index_queue_.post_sync([data, done](absl::Status index) { done(data.ok() ? index : data); });
+    index_queue_.post_sync(
+        [data, done](const absl::Status& index) { done(data.ok() ? index : data); });
   });
 }
 

@@ -78,7 +78,7 @@ void ColdTier::close() {
     log_.flush();
     cleaner_.stop(std::move(done));
   });
-  run_and_wait(core_.io_loop, [this](std::function<void()> done) {
+  run_and_wait(core_.io_loop, [this](const std::function<void()>& done) {
     log_.retry();
     log_.flush();
     done();
@@ -93,7 +93,7 @@ void ColdTier::close() {
   if (!core_.read_only && !core_.writes.is_off()) {
     run_and_wait(core_.io_loop,
                  [this](std::function<void()> done) { log_.close_segments(std::move(done)); });
-    run_and_wait(core_.io_loop, [this, &status](std::function<void()> done) {
+    run_and_wait(core_.io_loop, [this, &status](const std::function<void()>& done) {
       sync_everything([&status, done](absl::Status result) {
         status = std::move(result);
         done();
@@ -104,14 +104,14 @@ void ColdTier::close() {
       log_line(LogLevel::warning, concat("the store was not closed clean: ", message_of(status)));
   }
   // A hung request keeps its buffers and its segment: wait for the device.
-  run_and_wait(core_.io_loop, [this](std::function<void()> done) {
+  run_and_wait(core_.io_loop, [this](const std::function<void()>& done) {
     *core_.alive = false;  // timers find nobody
     done();
   });
   wait_for([this] { return device_is_quiet_.load() || check_quiet(); });
   wait_for([this] { return !looking_.load(); });
-  run_and_wait(core_.index_loop, [](std::function<void()> done) { done(); });
-  run_and_wait(core_.io_loop, [this](std::function<void()> done) {
+  run_and_wait(core_.index_loop, [](const std::function<void()>& done) { done(); });
+  run_and_wait(core_.io_loop, [this](const std::function<void()>& done) {
     opener_.close_files();
     done();
   });
@@ -141,7 +141,7 @@ absl::Status ColdTier::leave_clean_mark() {
   std::vector<SegmentRow> rows;
   CounterDelta delta;
   bool is_known = false;
-  run_and_wait(core_.io_loop, [&](std::function<void()> done) {
+  run_and_wait(core_.io_loop, [&](const std::function<void()>& done) {
     rows = table_.rows();
     delta = uncounted_media();
     is_known = table_.is_known();
@@ -153,7 +153,7 @@ absl::Status ColdTier::leave_clean_mark() {
   mark.blocks = space_.blocks();
   mark.entry_bytes = space_.entry_bytes();
   absl::Status told;
-  run_and_wait(core_.index_loop, [&](std::function<void()> done) {
+  run_and_wait(core_.index_loop, [&](const std::function<void()>& done) {
     delta += index_queue_.abandon_rows();
     told = core_.index->write({}, rows, delta, true);
     done();

@@ -85,7 +85,7 @@ class WriteSwitch {
     turn_off(std::string(message_of(status)) +
              "; writes are off after repeated errors: check the disk, then open the store again");
   }
-  void turn_off(std::string reason) {
+  void turn_off(const std::string& reason) {
     {
       MutexLock lock(mutex_);
       if (off_.load()) return;

@@ -259,7 +259,7 @@ void ColdReader::ask_index(const std::shared_ptr<Job>& job, Item& item, absl::St
   });
 }
 
-void ColdReader::answer(const std::shared_ptr<Job>& job, Item& item, absl::Status why,
+void ColdReader::answer(const std::shared_ptr<Job>& job, Item& item, const absl::Status& why,
                         const absl::StatusOr<std::optional<IndexEntry>>& entry) {
   if (item.done) return;
   const bool is_named = entry.ok() && entry->has_value() && !(*entry)->tombstone &&

@@ -67,7 +67,7 @@ class ColdReader {
   void finished(const std::shared_ptr<Request>& request, Transfer& transfer);
   absl::Status check(const Item& item, ByteSpan record, bool direct) const;
   void ask_index(const std::shared_ptr<Job>& job, Item& item, absl::Status why);
-  void answer(const std::shared_ptr<Job>& job, Item& item, absl::Status why,
+  void answer(const std::shared_ptr<Job>& job, Item& item, const absl::Status& why,
               const absl::StatusOr<std::optional<IndexEntry>>& entry);
   void finish(Item& item, absl::Status status);
   void arm_deadline();

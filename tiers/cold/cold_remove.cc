@@ -59,9 +59,8 @@ struct ColdTier::RemoveJob {
     void finished(const absl::Status& result) override {
       status = result;
       if (--job->left > 0) return;
-      const auto when_removed =
-          std::move(job->when_removed);  // keeps the job: it may end meanwhile
-      when_removed();
+      const auto go_on = std::move(job->when_removed);  // keeps the job: it may end meanwhile
+      go_on();
     }
   };
   std::vector<Item> items;
@@ -93,8 +92,8 @@ struct ColdTier::NoteJob {
     void finished(const absl::Status& result) override {
       if (status.ok()) status = result;
       if (--job->left > 0) return;
-      const auto when_noted = std::move(job->when_noted);
-      when_noted();
+      const auto go_on = std::move(job->when_noted);
+      go_on();
     }
   };
   std::vector<Item> items;
@@ -203,8 +202,8 @@ void ColdTier::buried(const std::shared_ptr<RemoveJob>& job) {
   job->left = works.size();
   job->when_removed = [this, job] { core_.io_loop.post([this, job] { removed(job); }); };
   if (works.empty()) {
-    const auto when_removed = std::move(job->when_removed);
-    when_removed();
+    const auto go_on = std::move(job->when_removed);
+    go_on();
   } else {
     index_queue_.post(works);
   }
@@ -335,8 +334,8 @@ void ColdTier::noted(const std::shared_ptr<NoteJob>& job) {
     });
   };
   if (works.empty()) {
-    const auto when_noted = std::move(job->when_noted);
-    when_noted();
+    const auto go_on = std::move(job->when_noted);
+    go_on();
   } else {
     index_queue_.post(works);
   }

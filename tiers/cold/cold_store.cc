@@ -71,8 +71,7 @@ std::uint64_t ColdTier::next_sequence() {
 /// acknowledged under those of now: that opening might purge it.
 absl::Status ColdTier::replace(Superblock& changed) {
   Replacement how = Replacement::untouched;
-  const absl::Status status =
-      replace_superblock(core_.device, core_.options.directory, changed, &how);
+  absl::Status status = replace_superblock(core_.device, core_.options.directory, changed, &how);
   if (!status.ok() && how == Replacement::unknown) {
     core_.writes.turn_off(
         concat("the superblock may have been replaced and may not: ", message_of(status),

@@ -58,8 +58,8 @@ struct ColdTier::WriteJob {
     void finished(const absl::Status& result) override {
       if (status.ok()) status = result;
       if (--job->left > 0) return;
-      const auto when_named = std::move(job->when_named);  // keeps the job: it may end meanwhile
-      when_named();
+      const auto go_on = std::move(job->when_named);  // keeps the job: it may end meanwhile
+      go_on();
     }
   };
   std::vector<Item> items;
@@ -97,7 +97,7 @@ absl::Status ColdTier::reserve(NamespaceId namespace_id, std::span<const std::ui
     add(core_.counts.refused_by_write_budget, plain_sizes.size());
     return make_error(ErrorCode::refused, "the day's write budget is used up");
   }
-  const absl::Status admitted = space_.admit(total);
+  absl::Status admitted = space_.admit(total);
   if (!admitted.ok()) {
     budget_.give_back(payload);
     core_.io_loop.post([this, alive = core_.alive] {

@@ -134,7 +134,7 @@ void IndexQueue::run() {
 /// Whatever is not written goes back to the front. An error means that rows wait.
 absl::Status IndexQueue::write_rows(std::vector<SegmentRow> rows, const CounterDelta& counters) {
   if (rows.empty() && counters == CounterDelta{}) return absl::OkStatus();
-  const absl::Status status = core_.index->write({}, rows, counters, false);
+  absl::Status status = core_.index->write({}, rows, counters, false);
   if (status.ok()) return status;
   if (!has_code(status, ErrorCode::no_space)) {
     core_.writes.turn_off(std::string(message_of(status)));
@@ -288,6 +288,7 @@ absl::StatusOr<bool> IndexQueue::purge_some(NamespaceId id, std::uint32_t epoch,
         if (is_counted(name)) balance.add(name, entry, -1);
       }));
   std::vector<IndexChange> changes;
+  changes.reserve(names.size());
   for (const auto& [key, part] : names) changes.push_back({{id, key, part}, std::nullopt});
   if (!changes.empty()) CAIRN_RETURN_IF_ERROR(core_.index->write(changes, {}, {}, false));
   balance.publish(space_);

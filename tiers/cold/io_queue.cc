@@ -21,15 +21,15 @@ IoQueue::~IoQueue() {
 void IoQueue::submit(std::unique_ptr<Transfer> transfer, Lane lane) {
   thread_.check();
   Transfer& t = *transfer;
-  t.queue = this;
-  t.background = lane == Lane::background;
-  t.op.kind = t.kind;
-  t.op.file = t.file;
-  t.op.offset = t.offset;
-  t.op.buffers = t.parts;
-  t.op.done = &IoQueue::on_done;
-  t.op.context = &t;
-  (t.background ? background_ : foreground_).push_back(std::move(transfer));
+  t.queue_ = this;
+  t.background_ = lane == Lane::background;
+  t.op_.kind = t.kind;
+  t.op_.file = t.file;
+  t.op_.offset = t.offset;
+  t.op_.buffers = t.parts;
+  t.op_.done = &IoQueue::on_done;
+  t.op_.context = &t;
+  (t.background_ ? background_ : foreground_).push_back(std::move(transfer));
   pump();
 }
 
@@ -46,10 +46,10 @@ bool IoQueue::start(std::deque<std::unique_ptr<Transfer>>& waiting) {
   // Counted and let go of before it is handed over: a device may finish it at once.
   Transfer* transfer = waiting.front().release();
   waiting.pop_front();
-  const bool background = transfer->background;
+  const bool background = transfer->background_;
   ++in_flight_;
   if (background) ++background_in_flight_;
-  if (device_.submit(transfer->op)) return true;
+  if (device_.submit(transfer->op_)) return true;
   --in_flight_;
   if (background) --background_in_flight_;
   waiting.push_front(std::unique_ptr<Transfer>(transfer));
@@ -65,15 +65,15 @@ bool IoQueue::start(std::deque<std::unique_ptr<Transfer>>& waiting) {
 
 void IoQueue::on_done(IoOp& op) {
   auto* transfer = static_cast<Transfer*>(op.context);
-  transfer->queue->complete(std::unique_ptr<Transfer>(transfer));
+  transfer->queue_->complete(std::unique_ptr<Transfer>(transfer));
 }
 
 void IoQueue::complete(std::unique_ptr<Transfer> transfer) {
   thread_.check();
   --in_flight_;
-  if (transfer->background) --background_in_flight_;
-  transfer->error = transfer->op.error;
-  transfer->transferred = transfer->op.transferred;
+  if (transfer->background_) --background_in_flight_;
+  transfer->error = transfer->op_.error;
+  transfer->transferred = transfer->op_.transferred;
   transfer->finished(*transfer);
   transfer.reset();
   pump();

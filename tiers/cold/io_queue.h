@@ -37,14 +37,14 @@ struct Transfer {
   std::uint64_t transferred = 0;
 
   void add(MutableByteSpan bytes) { parts.push_back({bytes.data(), bytes.size()}); }
-  std::uint64_t requested() const { return op.requested(); }
+  std::uint64_t requested() const { return op_.requested(); }
   bool is_whole() const { return error == 0 && transferred == requested(); }
 
  private:
   friend class IoQueue;
-  IoOp op;
-  IoQueue* queue = nullptr;
-  bool background = false;
+  IoOp op_;
+  IoQueue* queue_ = nullptr;
+  bool background_ = false;
 };
 
 enum class Lane : std::uint8_t { foreground, background };

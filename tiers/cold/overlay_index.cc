@@ -67,6 +67,7 @@ absl::StatusOr<std::vector<SegmentRow>> OverlayIndex::segments() {
   std::map<SegmentId, SegmentRow> rows = rows_;
   for (const SegmentRow& row : below) rows.emplace(row.segment, row);
   std::vector<SegmentRow> out;
+  out.reserve(rows.size());
   for (const auto& [id, row] : rows) out.push_back(row);
   return out;
 }

@@ -25,7 +25,7 @@ void wait_for(Start&& start, const std::function<void()>& pump) {
     finished.notify_all();
   }));
   if (pump) {
-    for (;;) {
+    for (;;) {  // NOLINT(bugprone-infinite-loop): pump() makes `done` true
       {
         MutexLock lock(mutex);
         if (done) return;

@@ -26,7 +26,7 @@ class WriteBudget {
     MutexLock lock(mutex_);
     const TimePoint now = clock_.now();
     if (now >= day_ends_) {
-      day_ends_ = now + Duration::seconds(24 * 3600);
+      day_ends_ = now + Duration::seconds(std::int64_t{24} * 3600);
       taken_ = 0;
     }
     if (taken_ + bytes > limit_) return false;
