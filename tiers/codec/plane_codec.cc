@@ -42,9 +42,18 @@ absl::Status corrupt(std::string_view why) {
 }  // namespace
 
 ChunkEncoder::ChunkEncoder(std::size_t chunk_bytes_max, Simd simd)
-    : simd_(simd),
+    : literals_(chunk_bytes_max / 2),
+      simd_(simd),
       chunk_bytes_max_(chunk_bytes_max),
       high_(new std::byte[chunk_bytes_max / 2 + 1]) {}
+
+/// Our own frame, or libzstd's where symbols are too far apart for it.
+std::optional<LiteralFrame> ChunkEncoder::encode_high(ByteSpan high, MutableByteSpan out) {
+  if (const auto own = literals_.encode(high, out)) return own;
+  const auto length = frames_.encode(FrameContent::literals, high, out);
+  if (!length || *length >= high.size()) return std::nullopt;
+  return LiteralFrame{.bytes = *length};
+}
 
 EncodedChunk ChunkEncoder::encode(Dtype dtype, ByteSpan plain, MutableByteSpan out) {
   CAIRN_CHECK(plain.size() <= chunk_bytes_max_ && out.size() == plain.size());
@@ -64,19 +73,21 @@ EncodedChunk ChunkEncoder::encode(Dtype dtype, ByteSpan plain, MutableByteSpan o
     if (!length || *length >= plain.size()) return kept_raw();
     return {encoding, *length};
   }
-  // What is kept goes to where it lies when the frame saves nothing, and moves up once it is known
-  // how much it saves.
+  // What is kept goes to the end, and moves up once it is known how long the frame is.
   const MutableByteSpan high(high_.get(), n);
   const MutableByteSpan low = out.subspan(n, n * (width - 1));
   const ByteSpan elements = plain.first(n * width);
   encoding == ChunkEncoding::planes16 ? split16(simd_, elements, high, low)
                                       : split32(simd_, elements, high, low);
-  const auto length = frames_.encode(FrameContent::literals, high, out.first(n));
-  if (!length || *length >= n) return kept_raw();
-  std::memmove(out.data() + *length, low.data(), low.size());
+  const auto frame = n > 1 ? encode_high(high, out.subspan(1, n - 1)) : std::nullopt;
+  if (!frame) return kept_raw();
+  out[0] = frame->base;
+  const std::size_t coded = 1 + frame->bytes;
+  if (coded >= n) return kept_raw();
+  std::memmove(out.data() + coded, low.data(), low.size());
   const ByteSpan tail = plain.subspan(n * width);
-  copy(out.subspan(*length + low.size()), tail);
-  return {encoding, *length + low.size() + tail.size()};
+  copy(out.subspan(coded + low.size()), tail);
+  return {encoding, coded + low.size() + tail.size()};
 }
 
 ChunkDecoder::ChunkDecoder(std::size_t chunk_bytes_max, Simd simd)
@@ -99,15 +110,16 @@ absl::Status ChunkDecoder::decode(ChunkEncoding encoding, ByteSpan stored, Mutab
       const std::size_t width = element_bytes(encoding);
       const std::size_t n = plain.size() / width;
       const std::size_t kept = plain.size() - n;  // low planes and tail
-      if (n == 0 || stored.size() <= kept) return corrupt("shorter than what it keeps");
-      const std::size_t frame = stored.size() - kept;
+      if (n == 0 || stored.size() <= kept + 1) return corrupt("shorter than what it keeps");
+      const std::size_t coded = stored.size() - kept;  // base and frame
       const MutableByteSpan high(high_.get(), n);
-      if (!frames_.decode(stored.first(frame), high)) return corrupt("its frame is damaged");
-      const ByteSpan low = stored.subspan(frame, n * (width - 1));
+      if (!frames_.decode(stored.subspan(1, coded - 1), high))
+        return corrupt("its frame is damaged");
+      const ByteSpan low = stored.subspan(coded, n * (width - 1));
       const MutableByteSpan elements = plain.first(n * width);
-      encoding == ChunkEncoding::planes16 ? join16(simd_, high, low, elements)
-                                          : join32(simd_, high, low, elements);
-      copy(plain.subspan(n * width), stored.subspan(frame + low.size()));
+      encoding == ChunkEncoding::planes16 ? join16(simd_, high, stored[0], low, elements)
+                                          : join32(simd_, high, stored[0], low, elements);
+      copy(plain.subspan(n * width), stored.subspan(coded + low.size()));
       return absl::OkStatus();
     }
   }

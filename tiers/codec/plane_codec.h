@@ -14,11 +14,13 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "engine/base/bytes.h"
 #include "engine/namespace.h"
 #include "tiers/codec/chunk_encoding.h"
+#include "tiers/codec/literal_frame.h"
 #include "tiers/codec/planes.h"
 #include "tiers/codec/zstd_frame.h"
 
@@ -39,6 +41,9 @@ class ChunkEncoder {
   EncodedChunk encode(Dtype dtype, ByteSpan plain, MutableByteSpan out);
 
  private:
+  std::optional<LiteralFrame> encode_high(ByteSpan high, MutableByteSpan out);
+
+  LiteralFrameEncoder literals_;
   FrameEncoder frames_;
   const Simd simd_;
   const std::size_t chunk_bytes_max_;

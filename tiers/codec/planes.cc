@@ -29,10 +29,12 @@ void split16_scalar(ByteSpan elements, MutableByteSpan high, MutableByteSpan low
   }
 }
 
-void join16_scalar(ByteSpan high, ByteSpan low, MutableByteSpan elements, std::size_t i) {
+void join16_scalar(ByteSpan high, std::uint32_t base, ByteSpan low, MutableByteSpan elements,
+                   std::size_t i) {
   for (; i < high.size(); ++i) {
     const std::uint32_t rest = at(low, i);
-    const std::uint32_t x = (rest & 0x80U) << 8 | at(high, i) << 7 | (rest & 0x7fU);
+    const std::uint32_t exponent = (at(high, i) + base) & 0xffU;
+    const std::uint32_t x = (rest & 0x80U) << 8 | exponent << 7 | (rest & 0x7fU);
     elements[2 * i] = std::byte{byte_of(x)};
     elements[2 * i + 1] = std::byte{byte_of(x >> 8)};
   }
@@ -49,11 +51,13 @@ void split32_scalar(ByteSpan elements, MutableByteSpan high, MutableByteSpan low
   }
 }
 
-void join32_scalar(ByteSpan high, ByteSpan low, MutableByteSpan elements, std::size_t i) {
+void join32_scalar(ByteSpan high, std::uint32_t base, ByteSpan low, MutableByteSpan elements,
+                   std::size_t i) {
   const std::size_t n = high.size();
   for (; i < n; ++i) {
     const std::uint32_t top = at(low, i);
-    const std::uint32_t x = (top & 0x80U) << 24 | at(high, i) << 23 | (top & 0x7fU) << 16 |
+    const std::uint32_t exponent = (at(high, i) + base) & 0xffU;
+    const std::uint32_t x = (top & 0x80U) << 24 | exponent << 23 | (top & 0x7fU) << 16 |
                             at(low, n + i) << 8 | at(low, 2 * n + i);
     for (std::size_t b = 0; b < 4; ++b) elements[4 * i + b] = std::byte{byte_of(x >> (8 * b))};
   }
@@ -93,10 +97,12 @@ CAIRN_AVX2 std::size_t split16_avx2(const std::byte* elements, std::byte* high, 
   return i;
 }
 
-CAIRN_AVX2 std::size_t join16_avx2(const std::byte* high, const std::byte* low, std::byte* elements,
-                                   std::size_t n) {
+CAIRN_AVX2 std::size_t join16_avx2(const std::byte* high, std::byte base, const std::byte* low,
+                                   std::byte* elements, std::size_t n) {
   const __m256i sign = _mm256_set1_epi16(0x80);
   const __m256i rest = _mm256_set1_epi16(0x7f);
+  const __m256i byte = _mm256_set1_epi16(0xff);
+  const __m256i bases = _mm256_set1_epi16(std::to_integer<short>(base));
   std::size_t i = 0;
   for (; i + 16 <= n; i += 16) {
     const __m256i h =
@@ -104,7 +110,8 @@ CAIRN_AVX2 std::size_t join16_avx2(const std::byte* high, const std::byte* low, 
     const __m256i l =
         _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(low + i)));
     const __m256i upper =
-        _mm256_or_si256(_mm256_slli_epi16(_mm256_and_si256(l, sign), 8), _mm256_slli_epi16(h, 7));
+        _mm256_or_si256(_mm256_slli_epi16(_mm256_and_si256(l, sign), 8),
+                        _mm256_slli_epi16(_mm256_and_si256(_mm256_add_epi16(h, bases), byte), 7));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(elements + 2 * i),
                         _mm256_or_si256(upper, _mm256_and_si256(l, rest)));
   }
@@ -149,16 +156,20 @@ CAIRN_AVX2 std::size_t split32_avx2(const std::byte* elements, std::byte* high, 
   return i;
 }
 
-CAIRN_AVX2 std::size_t join32_avx2(const std::byte* high, const std::byte* low, std::byte* elements,
-                                   std::size_t n) {
+CAIRN_AVX2 std::size_t join32_avx2(const std::byte* high, std::byte base, const std::byte* low,
+                                   std::byte* elements, std::size_t n) {
   const __m256i sign = _mm256_set1_epi32(0x80);
   const __m256i rest = _mm256_set1_epi32(0x7f);
+  const __m256i byte = _mm256_set1_epi32(0xff);
+  const __m256i bases = _mm256_set1_epi32(std::to_integer<int>(base));
   std::size_t i = 0;
   for (; i + 8 <= n; i += 8) {
     const __m256i top = load_bytes_avx2(low + i);
+    const __m256i exponent =
+        _mm256_and_si256(_mm256_add_epi32(load_bytes_avx2(high + i), bases), byte);
     const __m256i upper =
         _mm256_or_si256(_mm256_slli_epi32(_mm256_and_si256(top, sign), 24),
-                        _mm256_or_si256(_mm256_slli_epi32(load_bytes_avx2(high + i), 23),
+                        _mm256_or_si256(_mm256_slli_epi32(exponent, 23),
                                         _mm256_slli_epi32(_mm256_and_si256(top, rest), 16)));
     const __m256i lower = _mm256_or_si256(_mm256_slli_epi32(load_bytes_avx2(low + n + i), 8),
                                           load_bytes_avx2(low + 2 * n + i));
@@ -199,15 +210,19 @@ CAIRN_AVX512 std::size_t split16_avx512(const std::byte* elements, std::byte* hi
   return i;
 }
 
-CAIRN_AVX512 std::size_t join16_avx512(const std::byte* high, const std::byte* low,
+CAIRN_AVX512 std::size_t join16_avx512(const std::byte* high, std::byte base, const std::byte* low,
                                        std::byte* elements, std::size_t n) {
   const __m512i sign = _mm512_set1_epi16(0x80);
   const __m512i rest = _mm512_set1_epi16(0x7f);
+  const __m512i byte = _mm512_set1_epi16(0xff);
+  const __m512i bases = _mm512_set1_epi16(std::to_integer<short>(base));
   std::size_t i = 0;
   for (; i + 32 <= n; i += 32) {
     const __m512i l = load_halves_avx512(low + i);
+    const __m512i exponent =
+        _mm512_and_si512(_mm512_add_epi16(load_halves_avx512(high + i), bases), byte);
     const __m512i upper = _mm512_or_si512(_mm512_slli_epi16(_mm512_and_si512(l, sign), 8),
-                                          _mm512_slli_epi16(load_halves_avx512(high + i), 7));
+                                          _mm512_slli_epi16(exponent, 7));
     _mm512_storeu_si512(elements + 2 * i, _mm512_or_si512(upper, _mm512_and_si512(l, rest)));
   }
   return i;
@@ -230,16 +245,20 @@ CAIRN_AVX512 std::size_t split32_avx512(const std::byte* elements, std::byte* hi
   return i;
 }
 
-CAIRN_AVX512 std::size_t join32_avx512(const std::byte* high, const std::byte* low,
+CAIRN_AVX512 std::size_t join32_avx512(const std::byte* high, std::byte base, const std::byte* low,
                                        std::byte* elements, std::size_t n) {
   const __m512i sign = _mm512_set1_epi32(0x80);
   const __m512i rest = _mm512_set1_epi32(0x7f);
+  const __m512i byte = _mm512_set1_epi32(0xff);
+  const __m512i bases = _mm512_set1_epi32(std::to_integer<int>(base));
   std::size_t i = 0;
   for (; i + 16 <= n; i += 16) {
     const __m512i top = load_bytes_avx512(low + i);
+    const __m512i exponent =
+        _mm512_and_si512(_mm512_add_epi32(load_bytes_avx512(high + i), bases), byte);
     const __m512i upper =
         _mm512_or_si512(_mm512_slli_epi32(_mm512_and_si512(top, sign), 24),
-                        _mm512_or_si512(_mm512_slli_epi32(load_bytes_avx512(high + i), 23),
+                        _mm512_or_si512(_mm512_slli_epi32(exponent, 23),
                                         _mm512_slli_epi32(_mm512_and_si512(top, rest), 16)));
     const __m512i lower = _mm512_or_si512(_mm512_slli_epi32(load_bytes_avx512(low + n + i), 8),
                                           load_bytes_avx512(low + 2 * n + i));
@@ -270,8 +289,8 @@ Simd detect() {
 struct Loops {
   using Split = std::size_t (*)(const std::byte* elements, std::byte* high, std::byte* low,
                                 std::size_t n);
-  using Join = std::size_t (*)(const std::byte* high, const std::byte* low, std::byte* elements,
-                               std::size_t n);
+  using Join = std::size_t (*)(const std::byte* high, std::byte base, const std::byte* low,
+                               std::byte* elements, std::size_t n);
   Split split16, split32;
   Join join16, join32;
 };
@@ -286,8 +305,8 @@ const Loops& loops(Simd simd) {
 #endif
   static constexpr Loops::Split kNoSplit = [](const std::byte*, std::byte*, std::byte*,
                                               std::size_t) { return std::size_t{0}; };
-  static constexpr Loops::Join kNoJoin = [](const std::byte*, const std::byte*, std::byte*,
-                                            std::size_t) { return std::size_t{0}; };
+  static constexpr Loops::Join kNoJoin = [](const std::byte*, std::byte, const std::byte*,
+                                            std::byte*, std::size_t) { return std::size_t{0}; };
   static constexpr Loops kScalar{kNoSplit, kNoSplit, kNoJoin, kNoJoin};
   return kScalar;
 }
@@ -307,12 +326,12 @@ void split16(Simd simd, ByteSpan elements, MutableByteSpan high, MutableByteSpan
   split16_scalar(elements, high, low, done);
 }
 
-void join16(Simd simd, ByteSpan high, ByteSpan low, MutableByteSpan elements) {
+void join16(Simd simd, ByteSpan high, std::byte base, ByteSpan low, MutableByteSpan elements) {
   CAIRN_CHECK(elements.size() == 2 * high.size());
   CAIRN_CHECK(low.size() == high.size());
   const std::size_t done =
-      loops(simd).join16(high.data(), low.data(), elements.data(), high.size());
-  join16_scalar(high, low, elements, done);
+      loops(simd).join16(high.data(), base, low.data(), elements.data(), high.size());
+  join16_scalar(high, std::to_integer<std::uint32_t>(base), low, elements, done);
 }
 
 void split32(Simd simd, ByteSpan elements, MutableByteSpan high, MutableByteSpan low) {
@@ -323,12 +342,12 @@ void split32(Simd simd, ByteSpan elements, MutableByteSpan high, MutableByteSpan
   split32_scalar(elements, high, low, done);
 }
 
-void join32(Simd simd, ByteSpan high, ByteSpan low, MutableByteSpan elements) {
+void join32(Simd simd, ByteSpan high, std::byte base, ByteSpan low, MutableByteSpan elements) {
   CAIRN_CHECK(elements.size() == 4 * high.size());
   CAIRN_CHECK(low.size() == 3 * high.size());
   const std::size_t done =
-      loops(simd).join32(high.data(), low.data(), elements.data(), high.size());
-  join32_scalar(high, low, elements, done);
+      loops(simd).join32(high.data(), base, low.data(), elements.data(), high.size());
+  join32_scalar(high, std::to_integer<std::uint32_t>(base), low, elements, done);
 }
 
 }  // namespace cairn::tiers

@@ -24,11 +24,12 @@ Simd best_simd();
 /// elements: 2n bytes, high and low: n. Element i, little-endian, gives high[i], its bits 7…14, and
 /// low[i], its sign in bit 7 and its bits 0…6. No alignment is needed; nothing overlaps.
 void split16(Simd simd, ByteSpan elements, MutableByteSpan high, MutableByteSpan low);
-void join16(Simd simd, ByteSpan high, ByteSpan low, MutableByteSpan elements);
+/// `base` is added to each of high.
+void join16(Simd simd, ByteSpan high, std::byte base, ByteSpan low, MutableByteSpan elements);
 
 /// elements: 4n bytes, high: n, low: 3n. Element i gives high[i], its bits 23…30; low[i], its sign
 /// in bit 7 and its bits 16…22; low[n + i], its bits 8…15; low[2n + i], its bits 0…7.
 void split32(Simd simd, ByteSpan elements, MutableByteSpan high, MutableByteSpan low);
-void join32(Simd simd, ByteSpan high, ByteSpan low, MutableByteSpan elements);
+void join32(Simd simd, ByteSpan high, std::byte base, ByteSpan low, MutableByteSpan elements);
 
 }  // namespace cairn::tiers

@@ -34,7 +34,7 @@ struct Split {
 };
 
 using SplitKind = void (*)(Simd, ByteSpan, MutableByteSpan, MutableByteSpan);
-using JoinKind = void (*)(Simd, ByteSpan, ByteSpan, MutableByteSpan);
+using JoinKind = void (*)(Simd, ByteSpan, std::byte, ByteSpan, MutableByteSpan);
 
 /// At a distance from the beginning of its memory, and with a sentinel behind.
 Split split(SplitKind kind, Simd simd, ByteSpan elements, std::size_t width, std::size_t shift) {
@@ -54,7 +54,13 @@ Split split(SplitKind kind, Simd simd, ByteSpan elements, std::size_t width, std
 
 Bytes join(JoinKind kind, Simd simd, const Split& halves, std::size_t width) {
   Bytes out(halves.high.size() * width + 1, std::byte{0x5a});
-  kind(simd, halves.high, halves.low, MutableByteSpan(out).first(out.size() - 1));
+  // The base goes around: less it here, and added again.
+  const std::byte base{0xe7};
+  Bytes high = halves.high;
+  for (std::byte& byte : high)
+    byte =
+        static_cast<std::byte>(std::to_integer<unsigned>(byte) - std::to_integer<unsigned>(base));
+  kind(simd, high, base, halves.low, MutableByteSpan(out).first(out.size() - 1));
   EXPECT_EQ(out.back(), std::byte{0x5a});
   out.pop_back();
   return out;
