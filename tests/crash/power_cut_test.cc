@@ -207,6 +207,36 @@ TEST(WrittenBlocks, SurviveACutOnceTheyAreOlderThanTheSyncInterval) {
   }
 }
 
+// The sync may come while a block is on its way: then the next one has to come, too.
+TEST(WrittenBlocks, OfAnIdleStoreSurviveACutThoughASyncCameInTheMiddle) {
+  constexpr Duration kInterval = Duration::seconds(1);
+  for (int quarter_ms = -16; quarter_ms <= 4; ++quarter_ms) {
+    SimStoreOptions options = small_sim_store(7);
+    options.cold.sync_interval = kInterval;
+    SimStore store(options);
+    const TimePoint opened = store.clock().now();
+    ASSERT_TRUE(store.open().ok());
+    const auto ns = store.engine().open_namespace({.name = "n"});
+    ASSERT_TRUE(ns.ok());
+    // There has to be a segment already: making one syncs.
+    const std::string payload = make_payload("key", 1, 20'000);
+    ASSERT_TRUE(store.put(*ns, "first", as_bytes(payload), Durability::written).status.ok());
+    const TimePoint due = opened + Duration{3 * kInterval.ns};
+    const TimePoint begin = due + Duration::micros(250 * quarter_ms);
+    store.pump_until([&] { return store.clock().now() >= begin; });
+    ASSERT_TRUE(store.put(*ns, "key", as_bytes(payload), Durability::written).status.ok());
+    store.pump_until([] { return false; }, Duration{2 * kInterval.ns + Duration::millis(100).ns});
+    Rng rng(static_cast<std::uint64_t>(quarter_ms + 100));
+    store.power_cut(rng);
+    ASSERT_TRUE(store.open().ok());
+    const auto again = store.engine().open_namespace({.name = "n"});
+    ASSERT_TRUE(again.ok());
+    const auto got = store.get(*again, "key");
+    ASSERT_TRUE(got.ok());
+    EXPECT_TRUE(got->has_value()) << 0.25 * quarter_ms << " ms from the sync";
+  }
+}
+
 // 18243256380072360088: a put that failed came back several lives later, when a torn log was
 // caught up from a segment of an earlier process. A longer run takes more of them, and more new
 // ones beside.

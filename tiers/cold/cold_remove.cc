@@ -212,6 +212,7 @@ void ColdTier::buried(const std::shared_ptr<RemoveJob>& job) {
 /// I/O loop: the index has answered. Evictions that need a tombstone after all go round again.
 void ColdTier::removed(const std::shared_ptr<RemoveJob>& job) {
   bool again = false;
+  touched_ = true;  // once more: a sync may have come while they were on their way
   for (RemoveJob::Item& item : job->items) {
     if (item.is_appended) settle(item.append);
     item.is_appended = false;
@@ -325,6 +326,7 @@ void ColdTier::noted(const std::shared_ptr<NoteJob>& job) {
   job->left = works.size();
   job->when_noted = [this, job] {
     core_.io_loop.post([this, job] {
+      touched_ = true;  // as in removed()
       for (NoteJob::Item& item : job->items) {
         if (item.is_appended) settle(item.append);
         item.note->status = item.status;

@@ -304,6 +304,7 @@ void ColdTier::named(const std::shared_ptr<WriteJob>& job) {
     return;
   }
 #endif
+  touched_ = true;  // once more: a sync may have come while the batch was on its way
   for (WriteJob::Item& item : job->items) {
     if (item.is_appended) settle(item.append);
     item.write->status = item.status;
