@@ -397,14 +397,19 @@ void SegmentLog::close_open(Writer& w) {
 void SegmentLog::seal_if_quiet(Segment& segment) {
   if (segment.phase != SegmentPhase::closing || segment.writes_in_flight > 0) return;
   if (segment.has_footer) return;  // being written
-  write_footer(segment);
+  segment.has_footer = true;
+  // Repair and roll_forward() believe a footer without reading the payloads that it lists: it must
+  // not be on the medium before they are.
+  sync_.sync(segment, [this, &segment](const absl::Status& synced) {
+    if (synced.ok() && !core_.writes.is_off()) {
+      write_footer(segment);
+    } else {
+      footer_done(segment, false);
+    }
+  });
 }
 
 void SegmentLog::write_footer(Segment& segment) {
-  if (segment.poisoned || core_.writes.is_off()) {
-    footer_done(segment, false);
-    return;
-  }
   std::sort(segment.headers.begin(), segment.headers.end(),
             [](const auto& a, const auto& b) { return a.first < b.first; });
   std::string headers;
@@ -423,7 +428,6 @@ void SegmentLog::write_footer(Segment& segment) {
   footer.record_count = static_cast<std::uint32_t>(segment.headers.size());
   encode_footer(footer, as_bytes(headers), transfer->offset, transfer->buffers[0].span());
   ++segment.writes_in_flight;
-  segment.has_footer = true;
   transfer->finished = [this, &segment](Transfer& done) {
     --segment.writes_in_flight;
     add(core_.counts.media_bytes_written, done.transferred);

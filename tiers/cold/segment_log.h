@@ -23,7 +23,7 @@
 //       takes the footer
 //   L3  done with OK means: the device took the whole extent; with sync_wanted: and a sync
 //       that was submitted after that has succeeded
-//   L4  a footer is written after every write of its segment has ended, and lists exactly
+//   L4  a footer is written after every write of its segment is on the medium, and lists exactly
 //       the records that were written whole
 #pragma once
 
