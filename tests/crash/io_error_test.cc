@@ -73,6 +73,29 @@ TEST_F(IoError, AFailedSyncIsNeverTakenForOne) {
   }
 }
 
+TEST_F(IoError, ASegmentWhoseSyncFailedIsEmptiedAndTheStoreIsWellAgain) {
+  start(3);
+  for (std::size_t i = 0; i < 5; ++i) ASSERT_TRUE(put(i, Durability::durable).ok());
+  store_->disk().faults().add({.fault = Fault::sync_error,
+                               .side = Side::device,
+                               .nth = 1,
+                               .times = 1,
+                               .path_contains = ".seg"});
+  EXPECT_FALSE(put(7, Durability::durable).ok());
+  EXPECT_EQ(store_->disk().faults().fired(Fault::sync_error), 1U);
+  store_->disk().faults().clear();
+  // There is room enough: only the mark says that the segment is to be cleaned.
+  store_->pump_until([] { return false; }, Duration::seconds(30));
+  EXPECT_EQ(store_->engine().stats().health.poisoned_segments, 1U);
+  EXPECT_TRUE(store_->engine().flush().ok());
+  for (std::size_t i = 0; i < 5; ++i) EXPECT_TRUE(put(i, Durability::durable).ok());
+  ASSERT_TRUE(store_->close().ok());
+  ASSERT_TRUE(store_->open().ok());
+  EXPECT_TRUE(store_->cold().opened_clean());
+  open_namespace();
+  for (std::size_t i = 0; i < 5; ++i) EXPECT_TRUE(get(i)) << i;
+}
+
 TEST_F(IoError, RepeatedWriteErrorsDegradeTheStoreAndRamGoesOn) {
   start(4);
   ASSERT_TRUE(put(5, Durability::written).ok());

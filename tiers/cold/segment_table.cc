@@ -332,7 +332,7 @@ Segment* SegmentTable::poorest(bool any) {
 bool SegmentTable::needs_cleaning() const {
   if (!known_) return false;
   const std::uint32_t held = cleaner_is_open_ ? 1 : 0;
-  return free_segments() + held <= kReservedSegments || files_ > limit_;
+  return marked_ > 0 || free_segments() + held <= kReservedSegments || files_ > limit_;
 }
 
 SegmentRow SegmentTable::row(const Segment& segment) const {
@@ -410,6 +410,7 @@ SegmentTable::Share SegmentTable::share_of(const Segment& segment) const {
     share.writable = segment_bytes_ > taken ? segment_bytes_ - taken : 0;
   }
   share.worth_cleaning = is_worth_cleaning(segment);
+  share.marked = share.worth_cleaning && (segment.poisoned || segment.quarantined);
   return share;
 }
 
@@ -422,6 +423,7 @@ void SegmentTable::touch(Segment& segment) {
   if (share.worth_cleaning != old.worth_cleaning) {
     worth_cleaning_ = share.worth_cleaning ? worth_cleaning_ + 1 : worth_cleaning_ - 1;
   }
+  if (share.marked != old.marked) marked_ = share.marked ? marked_ + 1 : marked_ - 1;
   old = share;
   publish();
 }

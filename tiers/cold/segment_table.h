@@ -145,7 +145,8 @@ class SegmentTable {
   /// segment must be at least one sixteenth dead, or bear a mark, or (`any`) have some dead.
   /// One that could not be cleaned three times is left alone.
   Segment* poorest(bool any);
-  /// Whether a cleaner should run now: users are about to run out of segments.
+  /// Whether a cleaner should run now: users are about to run out of segments, or one of them bears
+  /// a mark and what lives in it should not stay there.
   bool needs_cleaning() const;
   bool has_more_files_than_limit() const { return files_ > limit_; }
   std::uint32_t free_segments() const;
@@ -187,12 +188,12 @@ class SegmentTable {
   // sums over segments_, kept by touch()
   struct Share {
     std::uint64_t occupied = 0, dead = 0, writable = 0;
-    bool worth_cleaning = false;
+    bool worth_cleaning = false, marked = false;  // marked: and worth cleaning
   };
   Share share_of(const Segment& segment) const;
   std::vector<Share> shares_;
   Share total_;
-  std::uint32_t worth_cleaning_ = 0;
+  std::uint32_t worth_cleaning_ = 0, marked_ = 0;
 };
 
 }  // namespace cairn::tiers
