@@ -262,5 +262,31 @@ TEST(StallSim, NothingIsAppendedToASegmentThatWasQuarantinedWhileItWasResumed) {
   }
 }
 
+TEST(StallSim, SegmentsThatAFullDiskKeptFromBeingCleanedAreCleanedLater) {
+  FullStore store(27);
+  for (const auto& [segment, placed] : store.places) {
+    for (std::size_t i = 0; i < placed.size(); i += 2) {
+      ASSERT_TRUE(store.remove(placed[i].key, RemovalReason::evicted).ok()) << placed[i].key;
+    }
+  }
+  // Somebody else takes what is left of the disk.
+  store.world.disk().faults().add(
+      {.fault = Fault::no_space, .side = Side::device, .odds = 1, .path_contains = ".seg"});
+  for (int second = 0; second < 20; ++second) {
+    store.ask_for_room();
+    let_pass(store.world, Duration::seconds(1));
+  }
+  EXPECT_GT(store.world.disk().faults().fired(Fault::no_space), 3U);
+  store.world.disk().faults().clear();
+  absl::Status status;
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    status = put_block(store.world, store.ns, "at last", 300'000, Durability::durable).status;
+    if (status.ok()) break;
+    let_pass(store.world, Duration::millis(100));
+  }
+  EXPECT_TRUE(status.ok()) << status;
+  store.world.close();
+}
+
 }  // namespace
 }  // namespace cairn::test

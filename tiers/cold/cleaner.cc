@@ -12,6 +12,7 @@
 namespace cairn::tiers {
 namespace {
 constexpr Duration kRestAfterFailure = Duration::millis(100);
+constexpr Duration kRestOnFullDisk = Duration::seconds(1);
 }  // namespace
 
 Cleaner::Cleaner(ColdCore& core, SegmentTable& table, IoQueue& queue, BufferPool& pool,
@@ -406,10 +407,13 @@ void Cleaner::end(const JobPtr& job, const absl::Status& status) {
   job_.reset();
   log_.set_cleaner_floor(UINT64_MAX);
   if (!status.ok()) {
-    ++victim.cleaning_failures;
+    // A full disk says nothing about the segment, and somebody may make room.
+    const bool is_full = has_code(status, ErrorCode::no_space);
+    if (!is_full && !has_code(status, ErrorCode::closed)) ++victim.cleaning_failures;
     table_.touch(victim);
     resting_ = true;
-    core_.io_loop.run_at(core_.clock.now() + kRestAfterFailure, [this, alive = core_.alive] {
+    const Duration rest = is_full ? kRestOnFullDisk : kRestAfterFailure;
+    core_.io_loop.run_at(core_.clock.now() + rest, [this, alive = core_.alive] {
       if (!*alive) return;
       resting_ = false;
       poke();

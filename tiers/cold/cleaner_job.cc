@@ -105,10 +105,10 @@ void Cleaner::Job::judge(std::size_t i, const IndexEntry& entry, std::uint64_t o
       forget = entry.facts.plain_sum <= oldest_opening;  // its stamp
       break;
     case RecordKind::note:
-      // A block in this very segment takes its facts along when it moves.
+      // Also where the block lies in this very segment and takes its facts along: an older note may
+      // be left in another one, and a repair would take it for the last word.
       keep = !entry.tombstone && entry.facts.sequence == candidate.sequence &&
-             place.segment != victim->id && entry.facts.expiry == candidate.expiry &&
-             entry.facts.pinned == candidate.pinned;
+             entry.facts.expiry == candidate.expiry && entry.facts.pinned == candidate.pinned;
       break;
   }
   if (!keep || (is_cleared && candidate.kind == RecordKind::note)) return;

@@ -18,7 +18,7 @@ void ColdTier::schedule_sync() {
   core_.io_loop.run_at(due, [this, alive = core_.alive] {
     if (!*alive || shutting_down_.load()) return;
     schedule_sync();
-    cleaner_.poke();  // a segment that was marked while it was in use can be cleaned by now
+    if (table_.has_marked()) cleaner_.poke();  // marked while in use: it can be cleaned by now
     if (!touched_ || core_.writes.is_off() || !begin_operation()) return;
     touched_ = false;
     index_queue_.post_counters(uncounted_media());

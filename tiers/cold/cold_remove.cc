@@ -235,7 +235,8 @@ void ColdTier::removed(const std::shared_ptr<RemoveJob>& job) {
 Verdict ColdTier::RemoveJob::Item::decide(const std::optional<IndexEntry>& existing,
                                           IndexEntry& entry, CounterDelta& delta) {
   const bool is_known = existing && existing->epoch == facts.epoch;
-  if (is_known && existing->facts.sequence > sequence) return Verdict::leave;
+  // Also of another epoch: what is newer was put after a clear that this removal has not seen.
+  if (existing && existing->facts.sequence > sequence) return Verdict::leave;
   const bool was_block = is_known && !existing->tombstone;
 #if !defined(CAIRN_PLANTED_ERASED_RESURRECTED)
   if (was_block && existing->follows_tombstone && !has_tombstone) {

@@ -148,6 +148,8 @@ class SegmentTable {
   /// Whether a cleaner should run now: users are about to run out of segments, or one of them bears
   /// a mark and what lives in it should not stay there.
   bool needs_cleaning() const;
+  /// A sealed one that is poisoned or quarantined, and worth cleaning.
+  bool has_marked() const { return marked_ > 0; }
   bool has_more_files_than_limit() const { return files_ > limit_; }
   std::uint32_t free_segments() const;
   std::uint32_t files() const { return files_; }
