@@ -3,6 +3,7 @@
 // cleaning found corrupt, once, after its name is gone and before its place can be anybody's.
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -93,6 +94,33 @@ TEST(RemovedSim, ADurablePutOfABlockThatColdLostIsDurable) {
   ASSERT_TRUE(bytes.ok());
   ASSERT_TRUE(bytes->has_value());
   EXPECT_EQ(**bytes, payload);
+}
+
+// An entry that takes another's place is all that keeps the other away. A cut must not leave the
+// entry and take what it names: an older copy would be the newest that a repair finds.
+TEST(RemovedSim, WhatTakesAnEntrysPlaceIsOnTheMediumBefore) {
+  ColdWorld world({.seed = 5});
+  ASSERT_TRUE(world.open().ok());
+  const NamespaceId ns = world.mutable_namespace();
+  std::size_t syncs = 0;
+  const auto synced_by = [&](const std::function<absl::Status()>& operation) {
+    syncs = 0;
+    EXPECT_TRUE(operation().ok());
+    return syncs;
+  };
+  ASSERT_TRUE(put_block(world, ns, "other", 20'000, Durability::durable).status.ok());
+  world.disk().set_on_mutation(
+      [&](std::uint64_t, Mutation kind) { syncs += kind == Mutation::sync ? 1U : 0U; });
+  const auto put = [&] { return put_block(world, ns, "key", 20'000, Durability::written).status; };
+  EXPECT_EQ(synced_by(put), 0U) << "where nothing was";
+  EXPECT_GT(synced_by(put), 0U) << "over a block";
+  for (const RemovalReason reason : {RemovalReason::evicted, RemovalReason::expired}) {
+    const auto remove = [&] { return remove_block(world, ns, "key", reason, Durability::written); };
+    EXPECT_GT(synced_by(remove), 0U) << "a tombstone over a block";
+    EXPECT_GT(synced_by(put), 0U) << "over a tombstone";
+  }
+  world.disk().set_on_mutation(nullptr);
+  world.close();
 }
 
 }  // namespace

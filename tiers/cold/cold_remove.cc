@@ -150,7 +150,7 @@ void ColdTier::remove(std::span<Removal> batch, Durability durability, Done done
     item.job = job.get();
     item.removal = &batch[i];
     item.name = batch[i].name;
-    item.sync_wanted = item.append.sync_wanted = durability == Durability::durable;
+    item.sync_wanted = durability == Durability::durable;
     // In a namespace that does not exist nothing is stored.
     if (!is_valid_key(item.name.key) || !core_.namespaces.find(item.name.namespace_id, item.facts))
       continue;
@@ -176,6 +176,7 @@ void ColdTier::bury(const std::shared_ptr<RemoveJob>& job) {
     fields.part = item.name.part;
     fields.key = item.name.key;
     item.append.is_urgent = true;
+    item.append.sync_wanted = true;  // before it takes the place of what it buries
     item.append.done = [this, job](Append&) {
       if (--job->left == 0) buried(job);
     };

@@ -279,8 +279,9 @@ Verdict ColdTier::WriteJob::Item::decide(const std::optional<IndexEntry>& existi
     return Verdict::leave;
   }
   // A power cut may keep the entry and drop the data. Where nothing was before, a miss is all
-  // that comes of it; here it would take a durable version along.
-  if (existing && existing->epoch == facts.epoch && !existing->tombstone && !is_synced) {
+  // that comes of it; here it would take a durable version along, or the tombstone that keeps an
+  // older one away.
+  if (existing && existing->epoch == facts.epoch && !is_synced) {
     needs_sync = true;
     return Verdict::leave;
   }
