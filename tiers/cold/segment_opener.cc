@@ -46,7 +46,7 @@ void SegmentOpener::open(Segment& segment, std::uint64_t opened_at_sequence, Don
   CAIRN_CHECK(!core_.read_only);
   CAIRN_CHECK(segment.phase == SegmentPhase::opening);
   if (segment.file != FileId::none) {
-    read_header(segment, opened_at_sequence, std::move(done));
+    begin_generation(segment, opened_at_sequence, std::move(done));
     return;
   }
   // Also where the file is there: a power cut may have left its name without its length.
@@ -69,34 +69,47 @@ void SegmentOpener::open(Segment& segment, std::uint64_t opened_at_sequence, Don
       }
       segment.file = *file;
       segment.has_file = true;
-      read_header(segment, opened_at_sequence, std::move(done));
+      begin_generation(segment, opened_at_sequence, std::move(done));
     });
   });
 }
 
-void SegmentOpener::read_header(Segment& segment, std::uint64_t opened_at_sequence, Done done) {
+/// What the file says where the index says less: its row may have been lost. A generation that fell
+/// would make records of an earlier use valid again.
+void SegmentOpener::learn_generation(Segment& segment, Done done) {
   auto transfer = std::make_unique<Transfer>();
   transfer->kind = IoKind::read;
   transfer->file = segment.file;
   transfer->buffers.push_back(pool_.take(kPage));
   transfer->add(transfer->buffers[0].span());
-  transfer->finished = [this, &segment, opened_at_sequence,
-                        done = std::move(done)](Transfer& read) mutable {
+  transfer->finished = [this, &segment, done = std::move(done)](Transfer& read) {
     if (!read.is_whole()) {
-      const absl::Status status =
-          from_errno(read.error != 0 ? read.error : EIO,
-                     concat("read the header of segment ", number(segment)));
       add(core_.counts.read_errors);
       if (read.error == 0) add(core_.counts.short_transfers);
-      table_.failed(segment);
-      done(status);
+      done(from_errno(read.error != 0 ? read.error : EIO,
+                      concat("read the header of segment ", number(segment))));
       return;
     }
     // A header that does not parse, or of another store, belongs to bytes that are nobody's.
     const auto header = parse_segment_header(read.buffers[0].span());
-    std::uint32_t newest = segment.generation;
-    if (header.ok() && header->store == core_.store) newest = std::max(newest, header->generation);
-    segment.generation = newest + 1;
+    if (header.ok() && header->store == core_.store) {
+      segment.generation = std::max(segment.generation, header->generation);
+    }
+    done(absl::OkStatus());
+  };
+  queue_.submit(std::move(transfer), Lane::foreground);
+}
+
+void SegmentOpener::begin_generation(Segment& segment, std::uint64_t opened_at_sequence,
+                                     Done done) {
+  learn_generation(segment, [this, &segment, opened_at_sequence,
+                             done = std::move(done)](const absl::Status& learnt) mutable {
+    if (!learnt.ok()) {
+      table_.failed(segment);
+      done(learnt);
+      return;
+    }
+    ++segment.generation;
     segment.opened_at_sequence = opened_at_sequence;
     write_header(segment, opened_at_sequence,
                  [this, &segment, done = std::move(done)](const absl::Status& status) {
@@ -107,8 +120,7 @@ void SegmentOpener::read_header(Segment& segment, std::uint64_t opened_at_sequen
                    }
                    done(status);
                  });
-  };
-  queue_.submit(std::move(transfer), Lane::foreground);
+  });
 }
 
 void SegmentOpener::write_header(Segment& segment, std::uint64_t opened_at_sequence, Done done) {
@@ -183,16 +195,19 @@ void SegmentOpener::free(Segment& segment, Done done) {
     done(opened);
     return;
   }
-  ++segment.generation;
-  write_header(segment, 0, [this, &segment, done = std::move(done)](const absl::Status& status) {
-    if (status.ok()) {
-      table_.freed(segment, true);
-    } else if (!segment.has_file) {  // poisoned and removed on the way
-      table_.freed(segment, false);
-    } else {
-      table_.give_up_cleaning(segment);
-    }
-    done(status);
+  // A page that cannot be read says nothing, and is overwritten all the same.
+  learn_generation(segment, [this, &segment, done = std::move(done)](const absl::Status&) mutable {
+    ++segment.generation;
+    write_header(segment, 0, [this, &segment, done = std::move(done)](const absl::Status& status) {
+      if (status.ok()) {
+        table_.freed(segment, true);
+      } else if (!segment.has_file) {  // poisoned and removed on the way
+        table_.freed(segment, false);
+      } else {
+        table_.give_up_cleaning(segment);
+      }
+      done(status);
+    });
   });
 }
 

@@ -46,7 +46,8 @@ class SegmentOpener {
   void set_sync(std::function<void(Segment&, SyncDone)> sync) { sync_ = std::move(sync); }
 
  private:
-  void read_header(Segment& segment, std::uint64_t opened_at_sequence, Done done);
+  void learn_generation(Segment& segment, Done done);
+  void begin_generation(Segment& segment, std::uint64_t opened_at_sequence, Done done);
   void write_header(Segment& segment, std::uint64_t opened_at_sequence, Done done);
   void remove(Segment& segment, Done done);
   // resuming (segment_resume.cc)
