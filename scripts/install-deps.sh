@@ -28,7 +28,7 @@ optional=(ccache)
 list_only=false
 for argument in "$@"; do
   case "$argument" in
-    --tidy) packages+=(clang-14 clang-tidy-14 clang-format-14) ;;
+    --tidy) packages+=(clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev) ;;
     --coverage) packages+=(gcovr) ;;
     --list) list_only=true ;;
     *) echo "install-deps: unknown argument '$argument'" >&2; exit 2 ;;
