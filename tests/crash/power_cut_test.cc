@@ -82,7 +82,7 @@ TEST_P(PowerCut, WhatWasPromisedIsThereAndNothingElse) {
     ASSERT_FALSE(HasFailure()) << "life " << life;
   }
   std::printf("cairn-count: cuts=%zu\ncairn-count: simulated_kills=%zu\n", cuts, kills);
-  if (stuck > 0) std::printf("lives that ended in nothing but refusals: %zu\n", stuck);
+  std::printf("cairn-count: stuck_lives=%zu\n", stuck);
   const StoreModel::Counts& counts = model.counts();
   std::printf("found=%llu evicted=%llu expired=%llu clears=%llu pins=%llu told=%llu\n",
               as_printed(counts.found), as_printed(counts.missing_evicted),
