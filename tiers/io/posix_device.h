@@ -5,7 +5,7 @@
 //
 // Threading:  as Device. Its worker threads "cairn-io" do nothing but one transfer at a time.
 // Blocking:   as Device.
-// Failure:    misaligned ops finish with EINVAL. EINTR is retried.
+// Failure:    misaligned ops finish with EINVAL. EINTR is retried, except by a sync.
 // Lifetime:   as UringDevice.
 //
 // Invariants:

@@ -144,7 +144,8 @@ void Ring::collect(std::vector<IoOp*>& finished) {
       continue;
     }
     IoOp& op = *static_cast<IoOp*>(data);
-    if (result == -EINTR || result == -EAGAIN) {
+    // Not a sync: what a failed one had in hand may be gone, and the next would succeed over it.
+    if (op.kind != IoKind::sync && (result == -EINTR || result == -EAGAIN)) {
       queue(op);
       continue;
     }

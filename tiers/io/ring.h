@@ -8,8 +8,9 @@
 // Threading:  confined to the thread that calls submit and reap (its owner checks); wake is
 //             thread-safe.
 // Blocking:   submit never; reap up to its wait.
-// Failure:    a finished op carries errno or its count, short counts included. EINTR and EAGAIN
-//             are submitted again here: nothing was moved.
+// Failure:    a finished op carries errno or its count, short counts included. Reads and
+//             writes that ended in EINTR or EAGAIN are submitted again here: nothing was
+//             moved. A sync never is.
 // Lifetime:   the owner reaps until in_flight() is 0 before it destroys the ring.
 //
 // Invariants:
