@@ -141,7 +141,7 @@ void Fetcher::start_queued() {
     if (batch->empty()) {
       core_.operations.leave();
     } else {
-      read(std::move(batch));
+      read(batch);
     }
   }
 }
@@ -175,7 +175,7 @@ void Fetcher::arrived(const Batch& batch, std::vector<TierRead>& reads) {
     reading_bytes_ -= bytes - bytes_of(*again);
   }
   if (!again->empty()) {
-    read(std::move(again));  // stays one operation
+    read(again);  // stays one operation
   } else {
     start_queued();
     core_.operations.leave();

@@ -219,7 +219,7 @@ bool LiteralFrameEncoder::choose_lengths() {
               return std::pair(total_[first_ + a], a) < std::pair(total_[first_ + b], b);
             });
   // Leaves in order, then inner nodes, which come in order of weight by themselves.
-  std::array<Node, 2 * (kDistanceMax + 1)> nodes{};
+  std::array<Node, std::size_t{2} * (kDistanceMax + 1)> nodes{};
   for (std::size_t i = 0; i < n; ++i) nodes[i].weight = total_[first_ + order[i]];
   std::size_t leaf = 0, inner = n;
   for (std::size_t next = n; next < 2 * n - 1; ++next) {

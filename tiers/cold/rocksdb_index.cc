@@ -351,7 +351,7 @@ absl::Status RocksdbIndex::reopen() {
   events_->no_space.store(false);
   absl::StatusOr<IndexDatabase> opened = open_index_database(options_, IndexAccess::write, events_);
   broken_ = !opened.ok();
-  const absl::Status failure = opened.status();
+  absl::Status failure = opened.status();
   if (!opened.ok()) opened = open_index_database(options_, IndexAccess::read, events_);
   if (opened.ok()) database_ = std::move(*opened);
   MutexLock lock(mutex_);

@@ -68,7 +68,7 @@ class IndexWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
     return soften(status, *events_);
   }
   IOStatus Truncate(std::uint64_t bytes, const IOOptions& options, IODebugContext* debug) override {
-    const IOStatus status = soften(Base::Truncate(bytes, options, debug), *events_);
+    IOStatus status = soften(Base::Truncate(bytes, options, debug), *events_);
     if (status.ok()) bytes_ = bytes;
     return status;
   }
@@ -142,9 +142,9 @@ class IndexFiles final : public rocksdb::FileSystemWrapper {
   using Base = rocksdb::FileSystemWrapper;
 
  public:
-  IndexFiles(std::shared_ptr<rocksdb::FileSystem> base, const IndexFilesOptions& options,
+  IndexFiles(const std::shared_ptr<rocksdb::FileSystem>& base, const IndexFilesOptions& options,
              std::shared_ptr<IndexFileEvents> events)
-      : Base(std::move(base)), options_(options), events_(std::move(events)) {}
+      : Base(base), options_(options), events_(std::move(events)) {}
 
   const char* Name() const override { return "CairnIndexFiles"; }
 
@@ -155,7 +155,7 @@ class IndexFiles final : public rocksdb::FileSystemWrapper {
     if (is_log(path)) {
       FSWritableFile* before = events_->newest_log.exchange(nullptr);
       if (before != nullptr) {
-        const IOStatus synced = before->Sync(options.io_options, debug);
+        IOStatus synced = before->Sync(options.io_options, debug);
         if (!synced.ok()) return synced;
       }
     }
@@ -251,10 +251,10 @@ class IndexFiles final : public rocksdb::FileSystemWrapper {
 
 }  // namespace
 
-std::shared_ptr<rocksdb::FileSystem> make_index_files(std::shared_ptr<rocksdb::FileSystem> base,
-                                                      const IndexFilesOptions& options,
-                                                      std::shared_ptr<IndexFileEvents> events) {
-  return std::make_shared<IndexFiles>(std::move(base), options, std::move(events));
+std::shared_ptr<rocksdb::FileSystem> make_index_files(
+    const std::shared_ptr<rocksdb::FileSystem>& base, const IndexFilesOptions& options,
+    std::shared_ptr<IndexFileEvents> events) {
+  return std::make_shared<IndexFiles>(base, options, std::move(events));
 }
 
 }  // namespace cairn::tiers

@@ -39,8 +39,8 @@ struct IndexFilesOptions {
   std::uint64_t log_preallocation_bytes = 0;
 };
 
-std::shared_ptr<rocksdb::FileSystem> make_index_files(std::shared_ptr<rocksdb::FileSystem> base,
-                                                      const IndexFilesOptions& options,
-                                                      std::shared_ptr<IndexFileEvents> events);
+std::shared_ptr<rocksdb::FileSystem> make_index_files(
+    const std::shared_ptr<rocksdb::FileSystem>& base, const IndexFilesOptions& options,
+    std::shared_ptr<IndexFileEvents> events);
 
 }  // namespace cairn::tiers

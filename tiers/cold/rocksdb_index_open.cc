@@ -183,7 +183,7 @@ LogsSeen look_at_logs(rocksdb::Env& env, const std::string& directory, LogFilter
     std::uint64_t bytes = 0;
     std::uint64_t number = 0;
     if (!name.ends_with(".log")) continue;
-    const std::string path = directory + "/" + name;
+    const std::string path = concat(directory, "/", name);
     if (env.GetFileSize(path, &bytes).ok()) seen.bytes += bytes;
     std::from_chars(name.data(), name.data() + name.size(), number);
     const std::optional<std::uint64_t> hole = first_hole(env, path);
@@ -220,7 +220,7 @@ absl::Status remove_all(rocksdb::Env& env, const std::string& directory) {
   }
   for (const std::string& name : names) {
     if (name == "." || name == "..") continue;
-    const rocksdb::Status removed = env.DeleteFile(directory + "/" + name);
+    const rocksdb::Status removed = env.DeleteFile(concat(directory, "/", name));
     if (!removed.ok()) return from_rocksdb(removed, concat("remove ", directory, "/", name));
   }
   return absl::OkStatus();
@@ -284,7 +284,7 @@ std::uint64_t write_buffer_bytes(const IndexOptions& options) {
 }
 
 absl::StatusOr<IndexDatabase> open_index_database(const IndexOptions& options, IndexAccess access,
-                                                  std::shared_ptr<IndexFileEvents> events) {
+                                                  const std::shared_ptr<IndexFileEvents>& events) {
   const bool read_only = access == IndexAccess::read;
   const IndexFilesOptions files{
       .read_only = read_only,

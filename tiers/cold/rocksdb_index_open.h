@@ -44,6 +44,6 @@ std::uint64_t write_buffer_bytes(const IndexOptions& options);
 enum class IndexAccess : std::uint8_t { create, write, read };
 
 absl::StatusOr<IndexDatabase> open_index_database(const IndexOptions& options, IndexAccess access,
-                                                  std::shared_ptr<IndexFileEvents> events);
+                                                  const std::shared_ptr<IndexFileEvents>& events);
 
 }  // namespace cairn::tiers

@@ -32,7 +32,7 @@ absl::Status read_blocking(Device& device, FileId file, std::uint64_t offset,
   blocking.op.file = file;
   blocking.op.offset = offset;
   blocking.op.buffers = {&part, 1};
-  const absl::Status status = do_blocking(device, blocking, "read");
+  absl::Status status = do_blocking(device, blocking, "read");
   transferred = blocking.op.transferred;
   return status;
 }

@@ -315,7 +315,7 @@ absl::Status replace_superblock(Device& device, const std::string& directory,
   ++superblock.revision;
   const std::string bytes = encode_superblock(superblock);
   const std::string copy_path = superblock_copy_path(directory);
-  const absl::Status copied = replace_file(device, copy_path, as_bytes(bytes));
+  absl::Status copied = replace_file(device, copy_path, as_bytes(bytes));
   if (!copied.ok()) {
     // Failed before the new file took its name, or after: then the next opening may see it.
     const Copy now = read_copy(device, copy_path);
@@ -323,7 +323,7 @@ absl::Status replace_superblock(Device& device, const std::string& directory,
     if (how != nullptr) *how = untouched ? Replacement::untouched : Replacement::unknown;
     if (untouched) return copied;
   }
-  const absl::Status status = replace_file(device, superblock_path(directory), as_bytes(bytes));
+  absl::Status status = replace_file(device, superblock_path(directory), as_bytes(bytes));
   if (copied.ok() && status.ok()) return status;
   if (!copied.ok() && !status.ok()) return status;
   log_line(LogLevel::warning,

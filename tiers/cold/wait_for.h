@@ -25,7 +25,7 @@ void wait_for(Start&& start, const std::function<void()>& pump) {
     finished.notify_all();
   }));
   if (pump) {
-    for (;;) {  // NOLINT(bugprone-infinite-loop): pump() makes `done` true
+    for (;;) {
       {
         MutexLock lock(mutex);
         if (done) return;
@@ -34,6 +34,7 @@ void wait_for(Start&& start, const std::function<void()>& pump) {
     }
   }
   MutexLock lock(mutex);
+  // NOLINTNEXTLINE(bugprone-infinite-loop): what was started makes `done` true
   while (!done) finished.wait(mutex);
 }
 

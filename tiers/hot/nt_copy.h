@@ -20,7 +20,7 @@ void copy_bytes(MutableByteSpan target, ByteSpan source);
 enum class CopyKind : std::uint8_t { plain, avx2, avx512 };
 /// What copy_bytes uses from kNtCopyMin on.
 CopyKind copy_kind();
-constexpr std::size_t kNtCopyMin = 256 * 1024;
+constexpr std::size_t kNtCopyMin = std::size_t{256} * 1024;
 /// For tests and benches: one kind, whatever the size. Falls back to plain where the processor
 /// lacks it.
 void copy_bytes_as(CopyKind kind, MutableByteSpan target, ByteSpan source);

@@ -80,7 +80,7 @@ std::string or_suggestion(std::string_view word, const std::vector<std::string>&
                           const CLI::App& app) {
   const std::vector<std::string_view> candidates(known.begin(), known.end());
   if (const auto meant = nearest(word, candidates)) return concat("did you mean '", *meant, "'?");
-  const std::string help = help_hint(app);
+  std::string help = help_hint(app);
   if (word.substr(0, 1) != "-") return help;
   return concat("what begins with - and is no option goes behind --; ", help);
 }

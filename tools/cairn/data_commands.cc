@@ -214,11 +214,11 @@ void add_data_commands(CommandLine& line) {
   add_namespace_option(command, put->ns);
   command.durability("--durability", put->durability, "What the acknowledgement promises",
                      "durable");
-  command.option("--parent", "KEY", "The block before it in its chain", [put](const auto& typed) {
-    auto key = parse_key(typed);
-    if (key.ok()) put->parent = *std::move(key);
-    return key.status();
-  });
+  command.option("--parent", "KEY", "The block before it in its chain",
+                 [put](const std::string& typed) -> absl::Status {
+                   CAIRN_ASSIGN_OR_RETURN(put->parent, parse_key(typed));
+                   return absl::OkStatus();
+                 });
   command.flag("--mutable", put->is_mutable, "A new namespace lets puts replace");
   command.size("--cold", put->cold_bytes,
                "Limit of the store on disk [new: half of the free disk, at most 64 GiB]");

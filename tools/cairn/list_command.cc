@@ -96,7 +96,7 @@ class Lister {
     if (block.name.part != 0) out += concat(" part ", block.name.part);
     if (arguments_.all_namespaces) out = concat(name, "  ", out);
     if (!arguments_.detailed) return out;
-    const auto right = [](std::string text, std::size_t width) {
+    const auto right = [](const std::string& text, std::size_t width) {
       return text.size() < width ? std::string(width - text.size(), ' ') + text : text;
     };
     return concat(right(format_size(block.facts.plain_bytes), 10), "  ",

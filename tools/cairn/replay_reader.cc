@@ -116,7 +116,7 @@ absl::Status ReplayReader::load_window(std::span<const BlockNumber> window, Read
     target.buffer = buffer_.span(i * bytes, bytes);
     targets_.push_back(std::move(target));
   }
-  const absl::Status status = engine_.load_sync(
+  absl::Status status = engine_.load_sync(
       blocks_.namespace_id, targets_, {.deadline = system_clock().now() + kPatience, .read = read});
   if (status.ok()) return status;
   if (!is_miss(status)) return status;

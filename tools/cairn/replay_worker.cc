@@ -40,7 +40,7 @@ bool is_refusal(const absl::Status& status) {
 
 }  // namespace
 
-ReplayWorker::ReplayWorker(Store& store, ReplayBlocks blocks, const ReplayOptions& options,
+ReplayWorker::ReplayWorker(Store& store, const ReplayBlocks& blocks, const ReplayOptions& options,
                            ReplayJournal& journal)
     : store_(store),
       blocks_(blocks),
@@ -98,7 +98,7 @@ absl::StatusOr<std::size_t> ReplayWorker::read_prefix(std::size_t number, Reques
       engine.is_recovered() ? engine.match_length(blocks_.namespace_id, keys) : run.size();
   if (there == 0) return 0;
   if (bytes_of(there) <= lease_bytes_max_ && number % kLoadEvery != kLoadEvery - 1) {
-    const auto found = reader_.lease_prefix(run.first(there), request.totals);
+    auto found = reader_.lease_prefix(run.first(there), request.totals);
     if (!is_no_room(found.status())) return found;
   }
   return reader_.load_prefix(run.first(there), request.totals);

@@ -33,7 +33,7 @@ namespace cairn::tools {
 
 class ReplayWorker {
  public:
-  ReplayWorker(Store& store, ReplayBlocks blocks, const ReplayOptions& options,
+  ReplayWorker(Store& store, const ReplayBlocks& blocks, const ReplayOptions& options,
                ReplayJournal& journal);
   /// Waits for every put that is under way.
   ~ReplayWorker();

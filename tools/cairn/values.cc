@@ -193,7 +193,7 @@ std::string format_fixed(double value, int digits) {
 std::string format_seconds(double seconds) {
   if (seconds < 1) return concat(format_fixed(seconds, 3), " s");
   if (seconds < 100) return concat(format_fixed(seconds, 1), " s");
-  const auto whole = static_cast<std::uint64_t>(seconds + 0.5);
+  const auto whole = std::llround(seconds);
   if (whole < 3600) return concat(whole / 60, " min ", whole % 60, " s");
   return concat(whole / 3600, " h ", whole / 60 % 60, " min");
 }
