@@ -99,13 +99,14 @@ void Eraser::resolve(const std::shared_ptr<Erase>& erase) {
 
 void Eraser::unlist(const std::shared_ptr<Erase>& erase) {
   std::vector<ColdRemoval> removals;
-  const bool has_evicted = core_.cold != nullptr && core_.cold->counters().evicted_ever > 0;
+  // What was evicted, or was left unnamed by a dirty stop, has a record and nothing that buries it:
+  // where the index has to learn from the segments, it would be back.
+  const DurableCounters ever = core_.cold != nullptr ? core_.cold->counters() : DurableCounters{};
+  const bool has_unnamed = ever.evicted_ever > 0 || ever.dirty_openings > 0;
   for (Erase::Item& item : erase->items) {
     const std::optional<Residency> listed = core_.catalog.find(item.id);
     if (!listed || !core_.catalog.is_named(item.id, item.name)) {
-      // What was evicted left a record and nothing that buries it: where the index has to learn
-      // from the segments, it would be back.
-      if (has_evicted) {
+      if (has_unnamed) {
         removals.push_back(
             {.id = item.id,
              .name = {item.name.namespace_id, std::string(item.name.key), item.name.part},
@@ -118,7 +119,7 @@ void Eraser::unlist(const std::shared_ptr<Erase>& erase) {
     core_.notes.note_removed(item.id, sequence);
     // A version in hot alone may stand over one that was evicted before it came.
     const bool was_in_cold =
-        !listed->cold.is_null() || core_.catalog.has_left_cold(item.id) || has_evicted;
+        !listed->cold.is_null() || core_.catalog.has_left_cold(item.id) || has_unnamed;
     const std::optional<Residency> removed = core_.catalog.remove(item.id, sequence);
     if (removed && !removed->hot.is_null()) core_.free_hot(removed->hot);
     if (!was_in_cold || core_.cold == nullptr) continue;

@@ -178,6 +178,7 @@ struct DurableCounters {
   std::uint64_t media_bytes_written = 0;    // all of it: records, footers, cleaning, index
   std::uint64_t cleaned_segments = 0, cleaner_moved_bytes = 0;
   std::uint64_t evicted_ever = 0, erased_ever = 0, expired_ever = 0;
+  std::uint64_t dirty_openings = 0;  // after a stop that was not clean, and repairs
 };
 
 class DurableTier : public Tier {

@@ -166,6 +166,53 @@ TEST(ErasedAfterItsEviction, DoesNotComeBackWithARepair) {
   }
 }
 
+// A dirty stop may leave a record that no entry names. When the name is erased there is nothing to
+// be found either, and a repair sees the record.
+TEST(ErasedAfterADirtyStop, DoesNotComeBackWithARepair) {
+  std::size_t unnamed = 0;
+  for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+    SimStore store(small_sim_store(seed));
+    ASSERT_TRUE(store.open().ok());
+    auto ns = store.engine().open_namespace({.name = "n"});
+    ASSERT_TRUE(ns.ok());
+    const std::string payload = make_payload("key", 1, 20'000);
+    ASSERT_TRUE(store.put(*ns, "first", as_bytes(payload), Durability::durable).status.ok());
+    store.disk().freeze_at(store.disk().mutations() + 1);  // its record is under way
+    ASSERT_FALSE(store.put(*ns, "key", as_bytes(payload), Durability::written).status.ok());
+    Rng rng(seed);
+    store.kill(rng);
+    ASSERT_TRUE(store.open().ok());
+    ns = store.engine().open_namespace({.name = "n"});
+    ASSERT_TRUE(ns.ok());
+    const auto got = store.get(*ns, "key");
+    ASSERT_TRUE(got.ok());
+    unnamed += got->has_value() ? 0U : 1U;
+    ASSERT_TRUE(store.close().ok());  // what is to be known of the stop outlives a clean one
+    ASSERT_TRUE(store.open().ok());
+    ns = store.engine().open_namespace({.name = "n"});
+    ASSERT_TRUE(ns.ok());
+    ASSERT_TRUE(store.erase(*ns, "key").ok());
+    store.kill(rng);
+    for (const std::string& path : store.disk().files()) {
+      if (path.find("/store/index/") != std::string::npos) store.disk().take_away(path);
+    }
+    {
+      ManualClock clock;
+      SimDevice device(store.shared_disk(), clock);
+      const tiers::RepairOptions options{
+          .directory = "/store", .index_file_system = make_sim_rocksdb_fs(store.shared_disk())};
+      ASSERT_TRUE(tiers::repair_store(device, options).ok());
+    }
+    ASSERT_TRUE(store.open().ok());
+    ns = store.engine().open_namespace({.name = "n"});
+    ASSERT_TRUE(ns.ok());
+    const auto back = store.get(*ns, "key");
+    ASSERT_TRUE(back.ok());
+    EXPECT_FALSE(back->has_value()) << "erased, and back";
+  }
+  EXPECT_GT(unnamed, 0U) << "every stop left it named";
+}
+
 // `written` promises that a cut takes no more than the last sync_interval.
 TEST(WrittenBlocks, SurviveACutOnceTheyAreOlderThanTheSyncInterval) {
   for (const std::uint64_t seed : seeds({31, 32, 33, 34}, scaled(4))) {

@@ -296,7 +296,9 @@ absl::Status ColdTier::start() {
     // something that the index forgot. On the medium together with the sequence numbers.
     std::vector<SegmentRow> left = table_.rows();
     std::erase_if(left, [](const SegmentRow& row) { return row.state != SegmentState::unsealed; });
-    if (!opened_clean_) CAIRN_RETURN_IF_ERROR(core_.index->write({}, left, {}, false));
+    if (!opened_clean_) {
+      CAIRN_RETURN_IF_ERROR(core_.index->write({}, left, {.dirty_openings = 1}, false));
+    }
     CAIRN_ASSIGN_OR_RETURN(const std::uint64_t first,
                            core_.index->reserve_sequences(kSequencesAhead));
     core_.next_sequence.store(first);

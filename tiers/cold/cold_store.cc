@@ -219,6 +219,7 @@ DurableCounters ColdTier::counters() const {
   counters.evicted_ever = ever.evicted;
   counters.erased_ever = ever.erased;
   counters.expired_ever = ever.expired;
+  counters.dirty_openings = ever.dirty_openings;
   return counters;
 }
 

@@ -87,6 +87,7 @@ struct IndexCounters {
   std::uint64_t media_bytes_written = 0;
   std::uint64_t cleaned_segments = 0;
   std::uint64_t cleaner_moved_bytes = 0;
+  std::uint64_t dirty_openings = 0;
   IndexCounters& operator+=(const IndexCounters& other);
   friend bool operator==(const IndexCounters&, const IndexCounters&) = default;
 };

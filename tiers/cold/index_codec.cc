@@ -43,7 +43,8 @@ auto counter_fields(Counters& c) {
                     &c.payload_bytes_written,
                     &c.media_bytes_written,
                     &c.cleaned_segments,
-                    &c.cleaner_moved_bytes};
+                    &c.cleaner_moved_bytes,
+                    &c.dirty_openings};
 }
 
 }  // namespace
@@ -210,6 +211,7 @@ absl::StatusOr<IndexCounters> parse_counters(ByteSpan value) {
   IndexCounters counters;
   std::size_t at = 1;
   for (std::uint64_t* field : counter_fields(counters)) {
+    if (value.size() == at) return counters;  // of an earlier version, which did not count these
     if (value.size() < at + 8) return corrupt("length");
     *field = load_le<std::uint64_t>(value, at);
     at += 8;
