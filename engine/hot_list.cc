@@ -77,6 +77,7 @@ void HotList::start() {
     log_line(LogLevel::warning,
              concat("the list of what was hot is not used: ", message_of(ids.status())));
   }
+  is_loaded_ = true;
   budget_bytes_ = core_.options.rewarm_bytes;
   fetch_slice();
   if (!core_.read_only)
@@ -118,7 +119,8 @@ void HotList::fetch_slice() {
 }
 
 absl::Status HotList::save() {
-  if (core_.cold == nullptr || core_.read_only) return absl::OkStatus();
+  // Stopped before the list was read: what it says is worth more than the little that is hot.
+  if (core_.cold == nullptr || core_.read_only || !is_loaded_) return absl::OkStatus();
   std::vector<BlockId> ids = core_.catalog.hottest(kIdsMax);
   // Stopped before all was back: what was still to come is kept behind what is hot.
   for (std::size_t i = next_; i < wanted_.size() && ids.size() < kIdsMax; ++i) {

@@ -31,6 +31,7 @@ class HotList {
 
   /// Brings back what the list names, and saves it from now on. Once the catalog is loaded.
   void start();
+  /// Not before start() has read what is there: a short life leaves it as it is.
   absl::Status save();
 
   static constexpr std::string_view kStateName = "hot-list";
@@ -44,6 +45,7 @@ class HotList {
   Fetcher& fetcher_;
   std::vector<BlockId> wanted_;  // confined to the loop
   std::size_t next_ = 0;
+  bool is_loaded_ = false;
   std::uint64_t budget_bytes_ = 0;
 };
 

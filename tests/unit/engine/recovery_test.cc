@@ -244,6 +244,19 @@ TEST(Recovery, ClosingWhileLoadingIsFine) {
   EXPECT_TRUE(world.get(ns, "k").has_value());
 }
 
+TEST(Recovery, ClosingWhileLoadingKeepsTheHotList) {
+  EngineWorld world(inline_cold());
+  const NamespaceId ns = world.open_namespace("n");
+  for (const char* key : {"a", "b", "c"}) world.put(ns, key, 1000);
+  world.restart_unloaded();
+  const PutBlock block{.key = "d", .payload = as_bytes("short")};
+  world.engine().put(ns, {&block, 1}, {}, [](const std::vector<PutResult>&) {});
+  ASSERT_TRUE(world.engine().close().ok());
+  world.restart();
+  world.advance(Duration::seconds(1));
+  EXPECT_EQ(world.engine().stats().rewarmed_blocks, 3U);
+}
+
 TEST(Recovery, InAReadOnlyStoreChangesNothing) {
   EngineWorld world;
   const NamespaceId ns = world.open_namespace("m", NamespaceKind::mutable_);
