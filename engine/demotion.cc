@@ -121,13 +121,30 @@ void Mover::finish_demotion(Demotion& demotion) {
         victim.residency.cold = write.location;
         core_.free_replaced(replaced);
       } else {
-        core_.cold->free({&write.location, 1});
+        take_back(victim.id, std::move(demotion.names[i]), write);
+        continue;
       }
     }
     core_.gates.leave(victim.id);
     // Backed now, or a last copy that cold would not take: either way it was to go.
     evict_hot_copy(victim);
   }
+}
+
+/// Listed nowhere it is garbage, and garbage must not come back with the next opening, nor keep
+/// its space for ever. Hot keeps the block: what could not be listed anew is leased there.
+void Mover::take_back(BlockId id, OwnedName name, const TierWrite& write) {
+  core_.notes.note_removed(id, write.facts.sequence);
+  core_.operations.enter_again();
+  remove_cold({{.id = id,
+                .name = std::move(name),
+                .sequence = write.facts.sequence,
+                .location = write.location}},
+              RemovalReason::evicted, Durability::written,
+              [this, id](const std::vector<ColdRemoval>&) {
+                core_.gates.leave(id);
+                core_.operations.leave();
+              });
 }
 
 }  // namespace cairn::detail

@@ -102,6 +102,8 @@ class Mover {
   /// elsewhere need. Without it hot could fill with them and have no room for anything.
   void demote_held();
   void finish_demotion(Demotion& demotion);
+  /// Takes what was written and could not be listed out of cold again, and then leaves the gate.
+  void take_back(BlockId id, OwnedName name, const TierWrite& write);
 
   EngineCore& core_;
   std::atomic<bool> background_posted_{false};

@@ -2,6 +2,7 @@
 // Capacity: what leaves a tier, in which order, and what never does.
 #include <gtest/gtest.h>
 
+#include "engine/catalog.h"
 #include "tests/support/engine_world.h"
 
 namespace cairn::test {
@@ -185,6 +186,39 @@ TEST(Eviction, ABlockWhoseEvictionFailedIsStillServed) {
   world.engine().evict_unused(TierKind::cold, 0).IgnoreError();
   world.settle();
   EXPECT_EQ(world.get(ns, "k"), make_payload("k", 0, 900));
+}
+
+TEST(Eviction, WhatADemotionCouldNotListIsNotLeftInTheIndex) {
+  EngineWorldOptions options = sized(1000, 200'000);
+  options.engine.leasable_fraction = 1.0;
+  options.engine.metadata_bytes = 20 * Catalog::kBytesPerBlock;
+  EngineWorld world(options);
+  const NamespaceId ns = world.open_namespace("n");
+  // A parent that cold has given up and that its child holds in hot; the catalog is full.
+  ASSERT_TRUE(world.put(ns, "parent", 900).status.ok());
+  absl::StatusOr<Lease> lease = world.acquire(ns, {"parent"});
+  ASSERT_TRUE(lease.ok());
+  const std::string payload = make_payload("child", 0, 900);
+  const PutBlock child{.key = "child", .payload = as_bytes(payload), .parent = "parent"};
+  ASSERT_TRUE(world.engine().put_sync(ns, {&child, 1}, {.links = Links::given})[0].status.ok());
+  for (int i = 0; i < 18; ++i) {
+    ASSERT_TRUE(world.put(ns, "x" + std::to_string(i), 900).status.ok());
+  }
+  ASSERT_TRUE(world.cold().give_up(world.name(ns, "parent")));
+  ASSERT_EQ(world.engine().stats().catalog_blocks, 20U);
+  lease->release();
+  world.cold().hold();
+  EXPECT_EQ(world.get(ns, "x0"), std::nullopt);  // there is no room, so the parent goes down
+  world.settle();
+  // Leased it cannot be listed in the entry that it has, and there is no other.
+  lease = world.acquire(ns, {"parent"});
+  ASSERT_TRUE(lease.ok() && lease->blocks().size() == 1);
+  world.cold().release();
+  world.settle();
+  EXPECT_EQ(world.engine().stats().namespaces.at(0).cold_blocks, 19U);
+  EXPECT_EQ(world.cold().stored_blocks(), 19U) << "nobody lists it, so nobody can evict it";
+  lease->release();
+  EXPECT_TRUE(world.get(ns, "parent").has_value());
 }
 
 TEST(Eviction, ParentsThatOnlyHotHasGoDownToTheirChildren) {
