@@ -69,6 +69,7 @@ class EngineImpl final : public Engine {
       });
     }
     recovery_.set_on_expiring([this](BlockId id, WallMicros expiry) { expirer_.note(id, expiry); });
+    recovery_.set_on_pinned([this](BlockId id) { pins_.found(id); });
     recovery_.on_end([this] {
       core_.loop.post([this] {
         hot_list_.start();

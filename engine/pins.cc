@@ -84,51 +84,89 @@ absl::Status Pins::pin_gated(std::vector<Target>& targets, const PinOptions& opt
                         "a pin cannot outlive its block: put it `written` or `durable` first");
     }
   }
-  std::vector<BlockId> fresh;
+  Known known;
   {
     MutexLock lock(mutex_);
     drop_gone();
-    std::uint64_t held = 0;
-    for (const auto& [id, pin] : pins_) held += pin.bytes;
-    for (const Target& target : targets) {
-      if (pins_.contains(target.id)) continue;
-      held += target.residency.facts.plain_bytes;
-      fresh.push_back(target.id);
-    }
-    if (held > limit_bytes()) {
+    if (bytes_with(targets) > limit_bytes()) {
       return make_error(ErrorCode::no_space,
                         concat("pins may hold ", limit_bytes(), " bytes in all"));
     }
-    for (const Target& target : targets) {
-      Pin& pin = pins_[target.id];
-      pin.bytes = target.residency.facts.plain_bytes;
-      const auto mine = std::find_if(pin.marks.begin(), pin.marks.end(),
-                                     [&](const Mark& mark) { return mark.owner == options.owner; });
-      if (mine == pin.marks.end()) {
-        pin.marks.push_back({options.owner, durable});
-      } else {
-        mine->durable |= durable;
-      }
-    }
+    known = mark(targets, options);
   }
-  for (const BlockId id : fresh) core_.catalog.pin(id, 1);
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    if (!known[i] || known[i]->empty()) core_.catalog.pin(targets[i].id, 1);
+  }
   if (!durable) return absl::OkStatus();
-  CAIRN_RETURN_IF_ERROR(annotate(targets, true));
+  absl::Status noted = annotate(targets, true);
+  if (!noted.ok()) {
+    undo(targets, std::move(known));
+    return noted;
+  }
   for (const Target& target : targets) core_.catalog.set_durable_pin(target.id, true);
   return absl::OkStatus();
+}
+
+std::uint64_t Pins::bytes_with(const std::vector<Target>& targets) const {
+  std::uint64_t held = 0;
+  for (const auto& [id, marks] : pins_) held += pinned_bytes(id);
+  for (const Target& target : targets) {
+    if (!pins_.contains(target.id)) held += target.residency.facts.plain_bytes;
+  }
+  return held;
+}
+
+Pins::Known Pins::mark(const std::vector<Target>& targets, const PinOptions& options) {
+  const bool durable = options.durability != Durability::memory;
+  Known known;
+  known.reserve(targets.size());
+  for (const Target& target : targets) {
+    const auto [pin, is_new] = pins_.try_emplace(target.id);
+    known.push_back(is_new ? std::nullopt : std::optional(pin->second));
+    Marks& marks = pin->second;
+    const auto mine = std::find_if(marks.begin(), marks.end(),
+                                   [&](const Mark& mark) { return mark.owner == options.owner; });
+    if (mine == marks.end()) {
+      marks.push_back({options.owner, durable});
+    } else {
+      mine->durable |= durable;
+    }
+  }
+  return known;
+}
+
+/// With the gates held, so that nobody else has changed the marks since.
+void Pins::undo(const std::vector<Target>& targets, Known known) {
+  std::vector<Target> noted;
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    if (!known[i] || known[i]->empty()) core_.catalog.pin(targets[i].id, -1);
+    if (!targets[i].residency.facts.pinned) noted.push_back(targets[i]);
+    MutexLock lock(mutex_);
+    if (known[i]) {
+      pins_[targets[i].id] = *std::move(known[i]);
+    } else {
+      pins_.erase(targets[i].id);
+    }
+  }
+  // Some may have been noted before another failed. Where cold refuses this, too, they come back
+  // pinned after a restart, and can be unpinned then.
+  if (!noted.empty()) annotate(noted, false).IgnoreError();
+}
+
+void Pins::found(BlockId id) {
+  MutexLock lock(mutex_);
+  pins_.try_emplace(id);
 }
 
 Pins::Left Pins::take_mark(BlockId id, std::string_view owner, bool& was_counted) {
   MutexLock lock(mutex_);
   const auto pin = pins_.find(id);
-  was_counted = pin != pins_.end();
-  if (!was_counted) return Left::nothing;
-  std::vector<Mark>& marks = pin->second.marks;
+  was_counted = pin != pins_.end() && !pin->second.empty();
+  if (pin == pins_.end()) return Left::nothing;
+  Marks& marks = pin->second;
   std::erase_if(marks, [&](const Mark& mark) { return mark.owner == owner; });
-  if (marks.empty()) {
-    pins_.erase(pin);
-    return Left::nothing;
-  }
+  // What is left without a mark goes when the catalog does not hold it for pinned any more.
+  if (marks.empty()) return Left::nothing;
   const bool durable =
       std::any_of(marks.begin(), marks.end(), [](const Mark& mark) { return mark.durable; });
   return durable ? Left::durable : Left::pinned;
@@ -145,11 +183,20 @@ absl::Status Pins::unpin_gated(std::vector<Target>& targets, std::string_view ow
     if (counted && left == Left::nothing) core_.catalog.pin(target.id, -1);
     if (listed->facts.pinned && left != Left::durable) durable.push_back(target);
   }
-  if (durable.empty()) return absl::OkStatus();
-  if (core_.read_only) return make_error(ErrorCode::read_only, "the store was opened for reading");
-  CAIRN_RETURN_IF_ERROR(annotate(durable, false));
-  for (const Target& target : durable) core_.catalog.set_durable_pin(target.id, false);
-  return absl::OkStatus();
+  absl::Status status;
+  if (!durable.empty()) {
+    status = core_.read_only ? make_error(ErrorCode::read_only, "the store was opened for reading")
+                             : annotate(durable, false);
+    for (const Target& target : durable) {
+      if (status.ok()) core_.catalog.set_durable_pin(target.id, false);
+    }
+  }
+  MutexLock lock(mutex_);
+  for (const Target& target : targets) {
+    const auto pin = pins_.find(target.id);
+    if (pin != pins_.end() && pin->second.empty() && !is_pinned(target.id)) pins_.erase(pin);
+  }
+  return status;
 }
 
 absl::Status Pins::annotate(const std::vector<Target>& targets, bool pinned) {
@@ -172,24 +219,33 @@ std::uint64_t Pins::limit_bytes() const {
   return limit;
 }
 
+bool Pins::is_pinned(BlockId id) const {
+  const std::optional<Residency> listed = core_.catalog.find(id);
+  return listed && listed->pinned;
+}
+
+std::uint64_t Pins::pinned_bytes(BlockId id) const {
+  const std::optional<Residency> listed = core_.catalog.find(id);
+  return listed && listed->pinned ? listed->facts.plain_bytes : 0;
+}
+
 /// Pins end with their block, however it went.
 void Pins::drop_gone() {
-  absl::erase_if(pins_, [&](const auto& pin) {
-    const std::optional<Residency> listed = core_.catalog.find(pin.first);
-    return !listed || !listed->pinned;
-  });
+  absl::erase_if(pins_, [&](const auto& pin) { return !is_pinned(pin.first); });
 }
 
 std::vector<PinStats> Pins::by_owner() const {
   MutexLock lock(mutex_);
   std::vector<PinStats> owners;
-  for (const auto& [id, pin] : pins_) {
-    for (const Mark& mark : pin.marks) {
+  for (const auto& [id, marks] : pins_) {
+    if (!is_pinned(id)) continue;
+    const std::uint64_t bytes = pinned_bytes(id);
+    for (const Mark& mark : marks) {
       auto known = std::find_if(owners.begin(), owners.end(),
                                 [&](const PinStats& stats) { return stats.owner == mark.owner; });
       if (known == owners.end()) known = owners.insert(owners.end(), {.owner = mark.owner});
       ++known->blocks;
-      known->bytes += pin.bytes;
+      known->bytes += bytes;
     }
   }
   return owners;

@@ -178,6 +178,7 @@ bool Recovery::publish(const StoredBlock& stored, NamespaceState& ns) {
       if (core_.notes.is_removed(stored.id, stored.facts.sequence))
         core_.catalog.drop_cold(stored.id, stored.location);
       if (stored.facts.expiry != 0 && on_expiring_) on_expiring_(stored.id, stored.facts.expiry);
+      if (stored.facts.pinned && on_pinned_) on_pinned_(stored.id);
     }
   }
   return has_room;

@@ -47,6 +47,9 @@ class Recovery {
     on_expiring_ = std::move(found);
   }
 
+  /// Told of every block that was found with a durable pin.
+  void set_on_pinned(std::function<void(BlockId)> found) { on_pinned_ = std::move(found); }
+
   bool is_complete() const { return state_.load() == State::complete; }
   bool is_over() const { return state_.load() != State::loading; }
   absl::Status wait(Deadline deadline);
@@ -85,6 +88,7 @@ class Recovery {
   std::atomic<bool> unread_{false};  // a lookup failed: the scan may have passed its blocks over
   std::function<void()> ended_;
   std::function<void(BlockId, WallMicros)> on_expiring_;
+  std::function<void(BlockId)> on_pinned_;
   Completion over_;
   Mutex failure_mutex_{LockRank::engine_operations};
   absl::Status failure_ CAIRN_GUARDED_BY(failure_mutex_);

@@ -362,6 +362,12 @@ absl::Status MemoryTier::annotate_one(Note& note) {
   if (options_.read_only)
     return make_error(ErrorCode::read_only, "the store was opened for reading");
   if (closed_) return make_error(ErrorCode::closed, "the tier is closed");
+  if (annotations_spared_ > 0) {
+    --annotations_spared_;
+  } else if (annotation_failures_ > 0) {
+    --annotation_failures_;
+    return make_error(annotation_error_, "a fault the test asked for");
+  }
   const std::string name = encode_name(note.name);
   const auto found = medium_->entries_.find(name);
   if (found == medium_->entries_.end() || found->second.tombstone ||

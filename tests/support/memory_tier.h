@@ -6,7 +6,8 @@
 // process would find on its disk after a restart lives in a MemoryMedium, which outlives the
 // tier: open another tier on it to restart, call power_cut() first to lose what was not synced.
 //
-// Faults are asked for, never random: fail_writes, fail_reads, fail_removals, corrupt, hold.
+// Faults are asked for, never random: fail_writes, fail_reads, fail_removals, fail_annotations,
+// corrupt, hold.
 //
 // Threading:  thread-safe.
 // Blocking:   never. Completions run inside the call, on the loop when one is given, or when
@@ -116,6 +117,8 @@ class MemoryTier final : public DurableTier {
   void fail_writes(ErrorCode code, std::size_t count);
   void fail_reads(ErrorCode code, std::size_t count);
   void fail_removals(ErrorCode code, std::size_t count);
+  /// After `spared` that go well.
+  void fail_annotations(ErrorCode code, std::size_t spared, std::size_t count);
   void set_degraded(bool degraded);
   /// Damages the stored bytes; reading them is `corruption` from now on. False: not there.
   bool corrupt(const BlockName& name);
@@ -168,7 +171,9 @@ class MemoryTier final : public DurableTier {
   ErrorCode write_error_ = ErrorCode::io;
   ErrorCode read_error_ = ErrorCode::io;
   ErrorCode removal_error_ = ErrorCode::io;
+  ErrorCode annotation_error_ = ErrorCode::io;
   std::size_t write_failures_ = 0, read_failures_ = 0, removal_failures_ = 0;
+  std::size_t annotations_spared_ = 0, annotation_failures_ = 0;
   std::uint64_t corruptions_ = 0;
   std::optional<std::map<std::string, MemoryMedium::Stored>> frozen_;
   std::optional<ErrorCode> scan_error_;

@@ -24,6 +24,13 @@ void MemoryTier::fail_removals(ErrorCode code, std::size_t count) {
   removal_failures_ = count;
 }
 
+void MemoryTier::fail_annotations(ErrorCode code, std::size_t spared, std::size_t count) {
+  MutexLock lock(mutex_);
+  annotation_error_ = code;
+  annotations_spared_ = spared;
+  annotation_failures_ = count;
+}
+
 void MemoryTier::set_degraded(bool degraded) {
   MutexLock lock(mutex_);
   degraded_ = degraded;

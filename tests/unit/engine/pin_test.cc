@@ -120,6 +120,58 @@ TEST(Pin, HoldsAtMostHalfOfATier) {
   EXPECT_TRUE(pin(world, ns, "k5").ok());  // pins end with their block
 }
 
+TEST(Pin, OfFormerProcessesCountAgainstTheHalf) {
+  EngineWorld world(tight());
+  const NamespaceId ns = world.open_namespace("n");
+  for (int i = 0; i < 6; ++i) world.put(ns, "k" + std::to_string(i), 1000);
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(pin(world, ns, "k" + std::to_string(i), Durability::durable).ok());
+  }
+  world.restart();
+  ASSERT_EQ(world.engine().stats().blocks_pinned, 5U);
+  EXPECT_TRUE(has_code(pin(world, ns, "k5"), ErrorCode::no_space));
+  EXPECT_TRUE(pin(world, ns, "k4").ok()) << "it holds its place already";
+  ASSERT_TRUE(unpin(world, ns, "k0").ok());
+  EXPECT_TRUE(pin(world, ns, "k5").ok());
+}
+
+TEST(Pin, CountsABlockAsLargeAsItHasBecome) {
+  EngineWorld world(tight());
+  const NamespaceId ns = world.open_namespace("m", NamespaceKind::mutable_);
+  world.put(ns, "grows", 1000, 1);
+  world.put(ns, "other", 1000);
+  const KeyRef grows{"grows"};
+  ASSERT_TRUE(world.engine().pin(ns, {&grows, 1}, {.owner = "a"}).ok());
+  ASSERT_EQ(world.put(ns, "grows", 4500, 2).outcome, PutOutcome::replaced);
+  EXPECT_EQ(world.engine().stats().pins.at(0).bytes, 4500U);
+  EXPECT_TRUE(has_code(pin(world, ns, "other"), ErrorCode::no_space));
+  ASSERT_EQ(world.put(ns, "grows", 1000, 3).outcome, PutOutcome::replaced);
+  EXPECT_TRUE(pin(world, ns, "other").ok());
+}
+
+TEST(Pin, ThatFailedLeavesNothing) {
+  EngineWorld world(tight());
+  const NamespaceId ns = world.open_namespace("n");
+  for (const char* key : {"a", "b", "c"}) world.put(ns, key, 1000);
+  const std::vector<KeyRef> keys = {{"a"}, {"b"}};
+  // The first is noted in cold before the second fails.
+  world.cold().fail_annotations(ErrorCode::io, 1, 1);
+  EXPECT_TRUE(
+      has_code(world.engine().pin(ns, keys, {.durability = Durability::durable, .owner = "x"}),
+               ErrorCode::io));
+  EXPECT_EQ(world.engine().stats().blocks_pinned, 0U);
+  EXPECT_TRUE(world.engine().stats().pins.empty());
+  world.kill();
+  EXPECT_EQ(world.engine().stats().blocks_pinned, 0U);
+  // A mark that was there before stays what it was.
+  ASSERT_TRUE(pin(world, ns, "a").ok());
+  world.cold().fail_annotations(ErrorCode::io, 0, 1);
+  EXPECT_TRUE(has_code(pin(world, ns, "a", Durability::durable), ErrorCode::io));
+  EXPECT_EQ(world.engine().stats().blocks_pinned, 1U);
+  ASSERT_TRUE(unpin(world, ns, "a").ok());
+  EXPECT_EQ(world.engine().stats().blocks_pinned, 0U);
+}
+
 TEST(Pin, OfWhatIsNotThereIsAnErrorAndPinsNothing) {
   EngineWorld world;
   const NamespaceId ns = world.open_namespace("n");
