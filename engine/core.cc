@@ -47,6 +47,15 @@ std::uint64_t EngineCore::next_sequence() {
                          : memory_sequence_.fetch_add(1, std::memory_order_relaxed);
 }
 
+bool EngineCore::pay_metadata(std::uint64_t bytes) {
+  std::uint64_t unpaid = unpaid_metadata.load();
+  while (unpaid > 0) {
+    if (unpaid_metadata.compare_exchange_weak(unpaid, unpaid - std::min(bytes, unpaid)))
+      return true;
+  }
+  return false;
+}
+
 bool EngineCore::publish_cold(BlockId id, const BlockName& name, const BlockFacts& facts,
                               Location location, std::uint32_t cold_bytes, Residency* replaced) {
   const Location now = notes.moved_to(id, location).value_or(location);

@@ -44,6 +44,9 @@ struct EngineCore {
            metadata_reserved.load();
   }
 
+  /// Takes so much of what is unpaid, or less. False where there is none.
+  bool pay_metadata(std::uint64_t bytes);
+
   /// Lists what lies in cold, where it is by now: it may have been moved since. The caller holds
   /// the gate.
   bool publish_cold(BlockId id, const BlockName& name, const BlockFacts& facts, Location location,
@@ -88,6 +91,12 @@ struct EngineCore {
   EntryCount operations;  // shut by close()
   std::atomic<bool> closing{false};
   std::atomic<std::uint64_t> metadata_reserved{0};  // for puts under way
+  /// What puts have taken of metadata_bytes without an eviction for it. While the catalog is being
+  /// loaded, blocks of former processes may lack it, and then evictions make good for it.
+  std::atomic<std::uint64_t> unpaid_metadata{0};
+  /// For good: the catalog lists some of what the index names, whatever is not listed is looked
+  /// up, and so an entry can be forgotten without its block being evicted.
+  std::atomic<bool> is_partial{false};
   /// Removals from cold that asked for no sync, in all, and up to which one a sync has covered
   /// them. The one that is ahead from the start stands for those of earlier processes.
   std::atomic<std::uint64_t> removals_begun{1}, removals_synced{0};

@@ -216,7 +216,9 @@ absl::StatusOr<std::vector<SubtreeBlock>> EngineImpl::subtree(NamespaceId ns, co
     return make_error(ErrorCode::invalid_argument, "there is no such namespace, or no such key");
   }
   if (!recovery_.is_complete()) {
-    return make_error(ErrorCode::busy, "the catalog is still being loaded");
+    return make_error(ErrorCode::busy, recovery_.is_over()
+                                           ? "the catalog does not list every block of the store"
+                                           : "the catalog is still being loaded");
   }
   std::vector<SubtreeBlock> blocks;
   for (const Catalog::Descendant& one : core_.catalog.subtree(core_.id_of(ns, root), blocks_max)) {

@@ -79,7 +79,7 @@ struct MatchedBlock {
 struct Match {
   std::size_t prefix_blocks = 0;     // length of the run that is there
   std::uint64_t prefix_bytes = 0;    // its payload
-  bool incomplete = false;           // recovery goes on: more may be there than is said
+  bool incomplete = false;           // not is_recovered: more may be there than is said
   std::vector<MatchedBlock> blocks;  // of the run
 };
 
@@ -211,7 +211,7 @@ class Engine {
   /// Whether the block is there and nothing but the policy keeps it: no lease and no pin.
   virtual bool is_freeable(NamespaceId ns, const KeyRef& key) const = 0;
   /// A block and what is below it by the links that are known, parents before their children; at
-  /// most `blocks_max`. `busy` until the catalog is loaded. Costs about a microsecond a block.
+  /// most `blocks_max`. `busy` unless is_recovered. Costs about a microsecond a block.
   virtual absl::StatusOr<std::vector<SubtreeBlock>> subtree(NamespaceId ns, const KeyRef& root,
                                                             std::size_t blocks_max) const = 0;
 
@@ -276,7 +276,9 @@ class Engine {
   virtual void reset_stats() = 0;
   /// Whether the catalog holds everything the store holds.
   virtual bool is_recovered() const = 0;
-  /// Waits for is_recovered, at most until the deadline.
+  /// Waits for is_recovered, at most until the deadline. Where the index could not be read to its
+  /// end that error, and `no_space` where metadata_bytes has no room for all that is there: then it
+  /// stays so, and all is served, but what is not listed is looked up in the index.
   virtual absl::Status wait_recovered(Deadline deadline) = 0;
   /// Everything acknowledged before is durable when it returns.
   virtual absl::Status flush() = 0;

@@ -13,6 +13,7 @@ namespace cairn::detail {
 namespace {
 
 constexpr std::size_t kVictimBatch = 64;
+constexpr std::size_t kVictimsMax = kVictimBatch * kVictimBatch * kVictimBatch;
 
 std::uint64_t share_of(std::uint64_t bytes, double fraction) {
   return static_cast<std::uint64_t>(static_cast<double>(bytes) * fraction);
@@ -263,11 +264,12 @@ void Mover::quarantine(BlockId id, std::uint64_t sequence, Location cold) {
 }
 
 void Mover::lost_cold(BlockId id, std::uint64_t sequence, Location cold) {
-  core_.notes.note_removed(id, sequence);
+  core_.notes.note_lost(id, sequence);
   // First the mark: the version is buried, and a put that finds the block in hot alone must not
   // write it again under the same number.
   core_.catalog.set_left_cold(id);
   core_.catalog.drop_cold(id, cold);
+  if (!core_.gates.is_closed(id)) core_.notes.gate_left(id);
 }
 
 void Mover::discard_hot(BlockId id, std::uint64_t sequence, Location hot) {
@@ -299,14 +301,22 @@ void Mover::relist(BlockId id, const BlockName& name, const Residency& was) {
 
 bool Mover::make_catalog_room(std::uint64_t bytes) {
   core_.metadata_reserved.fetch_add(bytes);
+  if (core_.metadata_bytes() <= core_.options.metadata_bytes) {
+    core_.unpaid_metadata.fetch_add(bytes);
+    return true;
+  }
+  if (free_catalog_room(0)) return true;
+  core_.metadata_reserved.fetch_sub(bytes);
+  return false;
+}
+
+bool Mover::free_catalog_room(std::uint64_t bytes) {
   for (;;) {
-    const std::uint64_t used = core_.metadata_bytes();
+    const std::uint64_t used = core_.metadata_bytes() + bytes;
     if (used <= core_.options.metadata_bytes) return true;
     const std::uint64_t entries =
         (used - core_.options.metadata_bytes) / Catalog::cost_bytes(0) + 1;
-    if (evict_entries(std::min<std::uint64_t>(entries, kVictimBatch))) continue;
-    core_.metadata_reserved.fetch_sub(bytes);
-    return false;
+    if (!evict_entries(std::min<std::uint64_t>(entries, kVictimBatch))) return false;
   }
 }
 
@@ -314,19 +324,35 @@ bool Mover::make_catalog_room(std::uint64_t bytes) {
 /// nothing may go.
 bool Mover::evict_entries(std::size_t count) {
   const std::uint64_t before = core_.catalog.blocks();
-  if (core_.cold != nullptr && !core_.read_only) {
+  const bool forgets = core_.is_partial.load();
+  bool from_cold = forgets || (core_.cold != nullptr && !core_.read_only);
+  // The first that are offered may be in use; seldom are many.
+  for (std::size_t ask = count; from_cold; ask *= kVictimBatch) {
+    const std::vector<Victim> victims = core_.catalog.victims(TierKind::cold, ask, true);
     Eviction eviction;
-    for (const Victim& victim : core_.catalog.victims(TierKind::cold, count, true)) {
+    std::size_t gone = 0;
+    for (const Victim& victim : victims) {
+      if (gone == count) break;
       if (!victim.residency.hot.is_null() && evict_hot_copy(victim) == 0) continue;
-      unlist_cold(victim, &eviction);
+      gone += (forgets ? forget_cold(victim) : unlist_cold(victim, &eviction)) ? 1U : 0U;
     }
     if (!eviction.removals.empty()) forget_evicted(std::move(eviction), [](std::size_t) {});
+    from_cold = gone == 0 && victims.size() == ask && ask < kVictimsMax;
   }
   if (core_.catalog.blocks() < before) return true;
   for (const Victim& victim : core_.catalog.victims(TierKind::hot, count, true)) {
     if (victim.residency.cold.is_null()) evict_hot_copy(victim);
   }
   return core_.catalog.blocks() < before;
+}
+
+/// The index goes on naming it, and who asks for it finds it there.
+bool Mover::forget_cold(const Victim& victim) {
+  // Whoever is inside has seen it listed.
+  if (!core_.gates.try_enter(victim.id)) return false;
+  const bool gone = core_.catalog.remove_copy(victim.id, TierKind::cold, victim.residency.cold);
+  core_.gates.leave(victim.id);
+  return gone;
 }
 
 absl::StatusOr<std::uint64_t> Mover::evict_unused(TierKind tier, std::uint64_t target_bytes) {

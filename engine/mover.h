@@ -12,6 +12,9 @@
 // is not listed yet and cannot be a victim. A block that was promised only `memory` may be
 // dropped as the last copy; the background first tries to demote it to cold.
 //
+// Where the catalog lists only some of what cold has (core.is_partial), its room is made by
+// forgetting entries: nothing is evicted for it that cold keeps.
+//
 // Threading:  thread-safe.
 // Blocking:   never; removals from cold end on the tier's threads.
 #pragma once
@@ -55,6 +58,8 @@ class Mover {
   /// Reserves this much of metadata_bytes, to be given back to core.metadata_reserved when the
   /// blocks are listed. False, and nothing reserved: room could not be made.
   bool make_catalog_room(std::uint64_t bytes);
+  /// The same without reserving it.
+  bool free_catalog_room(std::uint64_t bytes);
 
   /// Something was put or promoted: looks at the watermarks in the background.
   void note_growth();
@@ -92,6 +97,7 @@ class Mover {
   void forget_evicted(Eviction eviction, std::function<void(std::size_t evicted)> done);
   bool unlist_cold(const Victim& victim, Eviction* eviction);
   bool evict_entries(std::size_t count);
+  bool forget_cold(const Victim& victim);
   void relist(BlockId id, const BlockName& name, const Residency& was);
   void background();
   bool shrink_hot();

@@ -34,7 +34,8 @@ struct EngineOptions {
   std::uint64_t hot_bytes = kGiB;
   /// Catalog, keys, ghosts and links. At the limit new blocks evict old ones, whatever room
   /// the tiers have. About 192 bytes a block, its key of up to 58 bytes
-  /// included.
+  /// included. A store that has more blocks when it is opened loses none of them: what finds no
+  /// room is looked up in the index each time, and wait_recovered() says how many those are.
   std::uint64_t metadata_bytes = 256 * kMiB;
   /// Of hot, what leases may hold together. Beyond: `busy`.
   double leasable_fraction = 0.5;

@@ -149,13 +149,15 @@ void WritePath::Put::publish_written(Item& item, TierWrite& write) {
   if (!core.publish_cold(item.id, item.name, item.facts, write.location, stored, &replaced)) {
     // Listed nowhere it is garbage, and garbage must not come back with the next opening.
     core.notes.note_removed(item.id, item.facts.sequence);
-    path_.core_.operations.enter_again();
-    path_.mover_.remove_cold({{.id = item.id,
-                               .name = {ns_.id, std::string(item.name.key), item.name.part},
-                               .sequence = item.facts.sequence,
-                               .location = write.location}},
-                             RemovalReason::evicted, Durability::written,
-                             [&core](const std::vector<ColdRemoval>&) { core.operations.leave(); });
+    // The put goes on when it is gone: until then its gate keeps lookups away from it.
+    groups_left_.fetch_add(1);
+    path_.mover_.remove_cold(
+        {{.id = item.id,
+          .name = {ns_.id, std::string(item.name.key), item.name.part},
+          .sequence = item.facts.sequence,
+          .location = write.location}},
+        RemovalReason::evicted, Durability::written,
+        [self = shared_from_this()](const std::vector<ColdRemoval>&) { self->group_done(); });
     settle(item, make_error(ErrorCode::no_space, "the catalog has no room for the block"));
     return;
   }

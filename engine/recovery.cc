@@ -22,7 +22,12 @@ constexpr Duration kClearWait = Duration::millis(1);
 struct Recovery::Slice {
   WallMicros wall = 0;
   std::vector<NamespaceState*> namespaces;  // entered: clear() waits for the slice
-  std::vector<ColdRemoval> expired, unlisted;
+  std::vector<ColdRemoval> expired;
+  struct CrowdedOut {
+    StoredBlock stored;
+    std::string key;
+  };
+  std::vector<CrowdedOut> crowded_out;  // for want of room; their gates are held
 
   /// Blocks are listed some at a time: listing one is half a dozen misses of the cache, which so
   /// are all under way at once.
@@ -85,10 +90,8 @@ void Recovery::run_slice() {
         if (slice.shown == Slice::kWindow) list(slice);
       });
   list(slice);
-  if (!core_.read_only) {
-    drop(std::move(slice.expired), RemovalReason::expired);
-    drop(std::move(slice.unlisted), RemovalReason::evicted);
-  }
+  list_crowded_out(slice);
+  drop(std::move(slice.expired));
   for (NamespaceState* const ns : slice.namespaces) ns->publishers.leave();
   core_.operations.leave();
 #if defined(CAIRN_PLANTED_RECOVERY_STOPS_SILENTLY)
@@ -100,13 +103,24 @@ void Recovery::run_slice() {
   }
 #endif
   if (cursor_.empty()) {
-    // What the scan passed over because somebody was looking it up is listed by that look.
-    end(unread_.load() ? State::failed : State::complete,
-        unread_.load() ? make_error(ErrorCode::io, "a lookup in the index failed")
-                       : absl::OkStatus());
+    end_scan();
     return;
   }
   core_.loop.post([this] { run_slice(); });
+}
+
+void Recovery::end_scan() {
+  // What the scan passed over because somebody was looking it up is listed by that look.
+  if (unread_.load()) {
+    end(State::failed, make_error(ErrorCode::io, "a lookup in the index failed"));
+  } else if (core_.is_partial.load()) {
+    end(State::partial,
+        make_error(ErrorCode::no_space,
+                   concat("metadata_bytes (", core_.options.metadata_bytes, ") has no room for ",
+                          no_room_for_, " blocks of the store")));
+  } else {
+    end(State::complete, absl::OkStatus());
+  }
 }
 
 /// False, and nothing is entered, while one of them is being cleared: entries that were passed
@@ -138,23 +152,51 @@ void Recovery::list(Slice& slice) {
 void Recovery::list(const StoredBlock& stored, Slice& slice) {
   NamespaceState* const ns = slice.find(stored.name.namespace_id);
   if (ns == nullptr || !core_.gates.try_enter(stored.id)) return;
-  const auto removal = [&] {
-    return ColdRemoval{
-        .id = stored.id,
-        .name = {stored.name.namespace_id, std::string(stored.name.key), stored.name.part},
-        .sequence = stored.facts.sequence,
-        .location = stored.location};
-  };
   const bool expired = stored.facts.expiry != 0 && stored.facts.expiry <= slice.wall;
   if (expired && !core_.read_only) {
-    slice.expired.push_back(removal());  // its gate is left when it is removed
-    return;
+    slice.expired.push_back(
+        {.id = stored.id,
+         .name = {stored.name.namespace_id, std::string(stored.name.key), stored.name.part},
+         .sequence = stored.facts.sequence,
+         .location = stored.location});
+    return;  // its gate is left when it is removed
   }
-  if (!expired && !publish(stored, *ns) && !core_.read_only) {
-    slice.unlisted.push_back(removal());
-    return;
+  if (!expired && !publish(stored, *ns)) {
+    if (!core_.is_partial.load() && core_.unpaid_metadata.load() > 0) {
+      slice.crowded_out.push_back({stored, std::string(stored.name.key)});
+      return;
+    }
+    core_.is_partial.store(true);
+    ++no_room_for_;
   }
   core_.gates.leave(stored.id);
+}
+
+/// Not inside the scan: making room removes from the index what is being scanned.
+void Recovery::list_crowded_out(Slice& slice) {
+  for (Slice::CrowdedOut& one : slice.crowded_out) {
+    one.stored.name.key = one.key;
+    const std::uint64_t cost = Catalog::cost_bytes(one.key.size());
+    NamespaceState* const ns = slice.find(one.stored.name.namespace_id);
+    bool listed = publish(one.stored, *ns);
+    while (!listed && !core_.is_partial.load() && core_.pay_metadata(cost) &&
+           mover_.free_catalog_room(cost)) {
+      listed = publish(one.stored, *ns);
+    }
+    if (!listed) {
+      core_.is_partial.store(true);
+      ++no_room_for_;
+    }
+    core_.gates.leave(one.stored.id);
+  }
+}
+
+/// For a lookup: what was asked for is worth more than the oldest of what is listed.
+bool Recovery::publish_in_room_made(const StoredBlock& stored, NamespaceState& ns) {
+  if (publish(stored, ns)) return true;
+  const std::uint64_t cost = Catalog::cost_bytes(stored.name.key.size());
+  if (!is_over() && !core_.pay_metadata(cost)) core_.is_partial.store(true);
+  return mover_.free_catalog_room(cost) && publish(stored, ns);
 }
 
 bool Recovery::publish(const StoredBlock& stored, NamespaceState& ns) {
@@ -184,14 +226,14 @@ bool Recovery::publish(const StoredBlock& stored, NamespaceState& ns) {
   return has_room;
 }
 
-void Recovery::drop(std::vector<ColdRemoval> removals, RemovalReason reason) {
+void Recovery::drop(std::vector<ColdRemoval> removals) {
   if (removals.empty() || !core_.operations.enter()) {
     for (const ColdRemoval& removal : removals) core_.gates.leave(removal.id);
     return;
   }
   for (const ColdRemoval& removal : removals)
     core_.notes.note_removed(removal.id, removal.sequence);
-  mover_.remove_cold(std::move(removals), reason, Durability::written,
+  mover_.remove_cold(std::move(removals), RemovalReason::expired, Durability::written,
                      [this](const std::vector<ColdRemoval>& removed) {
                        for (const ColdRemoval& removal : removed) core_.gates.leave(removal.id);
                        core_.operations.leave();
@@ -210,9 +252,19 @@ void Recovery::end(State state, const absl::Status& status) {
                     "`cairn repair` makes it anew: ",
                     message_of(status)));
   }
-  core_.catalog.set_loading(false);
+  if (state == State::partial) {
+    log_line(LogLevel::warning,
+             concat(message_of(status),
+                    "; they stay where they are, are looked up one by one, which is slower, and "
+                    "are never evicted: raise metadata_bytes"));
+  }
+  // With blocks missing a parent that is not listed may be there all the same, and its children
+  // need not go before all others.
+  if (state != State::partial) core_.catalog.set_loading(false);
+  if (state == State::failed) core_.is_partial.store(true);
   state_.store(state);
-  forget_notes_if_over();
+  // A lookup is inside the gates of what it asks for: without a scan nobody else shows what was.
+  core_.notes.stop([this](BlockId id) { return core_.gates.is_closed(id); });
   over_.notify();
   if (ended_) ended_();
 }
@@ -233,7 +285,6 @@ void Recovery::resolve(std::vector<Unknown> unknown, bool gated,
   lookup->unknown = std::move(unknown);
   lookup->gated = gated;
   lookup->done = std::move(done);
-  resolving_.fetch_add(1);
   if (gated) {
     look_up(lookup);
     return;
@@ -259,12 +310,12 @@ void Recovery::look_up(const std::shared_ptr<Lookup>& lookup) {
       NamespaceState* const ns = core_.namespaces.find(one.found->name.namespace_id);
       // Whoever holds the gates is inside already; others come too late for a clearing.
       const bool entered = ns != nullptr && !lookup->gated && ns->publishers.enter();
-      if (ns != nullptr && (entered || lookup->gated)) publish(*one.found, *ns);
+      if (ns != nullptr && (entered || lookup->gated) && !publish_in_room_made(*one.found, *ns)) {
+        status = make_error(ErrorCode::no_space, "metadata_bytes is full of blocks in use");
+      }
       if (entered) ns->publishers.leave();
     }
     core_.gates.leave_all(lookup->gates);
-    resolving_.fetch_sub(1);
-    forget_notes_if_over();
     lookup->done(std::move(status));
   });
 }
@@ -278,18 +329,9 @@ bool Recovery::relocated(BlockId id, Location from, Location to) {
   }
   core_.notes.note_moved(id, from, to);
   core_.catalog.relocate_cold(id, from, to);
-  if (is_complete() && !core_.gates.is_closed(id)) core_.notes.forget_moves(id);
+  // A lookup that begins from now on finds it where it is.
+  if (is_over() && !core_.gates.is_closed(id)) core_.notes.forget_moves(id);
   return true;
-}
-
-void Recovery::forget_notes_if_over() {
-  // After a failed scan names go on being looked up, and notes are needed while one is.
-  if (!is_over() || (!is_complete() && resolving_.load() > 0)) return;
-  if (is_complete()) {
-    core_.notes.stop([this](BlockId id) { return core_.gates.is_closed(id); });
-  } else {
-    core_.notes.forget([this](BlockId id) { return core_.gates.is_closed(id); });
-  }
 }
 
 }  // namespace cairn::detail

@@ -2,10 +2,17 @@
 // recovery.h — fills the catalog from the durable tier while the engine already serves.
 //
 //   loading ──scan reaches the end──► complete
-//      └─────scan ends in an error──► failed        (never taken for the end)
+//      ├─────scan ends in an error──► failed        (never taken for the end)
+//      └──metadata_bytes are too few──► partial
 //
 // What the catalog lacks while not complete is *unknown*: readers and writers ask the durable
-// tier by name (resolve). A scan may show entries as old as the opening, so what has been
+// tier by name (resolve). Nothing is removed because the catalog has no room for it: where the
+// scan is over and not complete, the catalog lists some of what the index names, a lookup makes
+// room by forgetting the oldest, and that stays where it is. Only what has been put since the
+// opening takes the place of the oldest, as it would have without a restart: that is an eviction,
+// and told. What is not listed cannot be evicted and does not expire by itself.
+//
+// A scan may show entries as old as the opening, so what has been
 // removed or moved meanwhile is in RemovalNotes until the scan is over: a removed version is not
 // published again, a moved one is published where it is now. Of two versions the higher sequence
 // wins, which the catalog sees to.
@@ -47,36 +54,40 @@ class Recovery {
     on_expiring_ = std::move(found);
   }
 
-  /// Told of every block that was found with a durable pin.
-  void set_on_pinned(std::function<void(BlockId)> found) { on_pinned_ = std::move(found); }
-
-  bool is_complete() const { return state_.load() == State::complete; }
+  /// A lookup may find out that not all has room just when the scan ends.
+  bool is_complete() const { return state_.load() == State::complete && !core_.is_partial.load(); }
   bool is_over() const { return state_.load() != State::loading; }
   absl::Status wait(Deadline deadline);
   double seconds() const { return static_cast<double>(took_ns_.load()) * 1e-9; }
 
+  /// Told of every block that was found with a durable pin.
+  void set_on_pinned(std::function<void(BlockId)> found) { on_pinned_ = std::move(found); }
+
   /// Asks the durable tier and publishes what it has. With `gated` the caller holds the gates.
-  /// `done` runs on a thread of the tier's; where a lookup failed, its status comes back.
+  /// `done` runs on a thread of the tier's; where a lookup failed, its status comes back, and
+  /// `no_space` where the catalog has no room for what was found.
   void resolve(std::vector<Unknown> unknown, bool gated, std::function<void(absl::Status)> done);
 
   /// The tier's callback: a block moved within it.
   bool relocated(BlockId id, Location from, Location to);
 
  private:
-  enum class State : std::uint8_t { loading, complete, failed };
+  enum class State : std::uint8_t { loading, complete, failed, partial };
   struct Lookup;
   struct Slice;
   void run_slice();
   void end(State state, const absl::Status& status);
+  void end_scan();
   /// With the gate held. Returns false when the catalog has no room for it.
   /// The caller is inside ns.publishers.
   bool publish(const StoredBlock& stored, NamespaceState& ns);
+  bool publish_in_room_made(const StoredBlock& stored, NamespaceState& ns);
+  void list_crowded_out(Slice& slice);
   bool enter_namespaces(Slice& slice);
   void list(Slice& slice);
   void list(const StoredBlock& stored, Slice& slice);
-  void drop(std::vector<ColdRemoval> removals, RemovalReason reason);
+  void drop(std::vector<ColdRemoval> removals);
   void look_up(const std::shared_ptr<Lookup>& lookup);
-  void forget_notes_if_over();
 
   EngineCore& core_;
   Mover& mover_;
@@ -84,9 +95,9 @@ class Recovery {
   std::string cursor_;  // confined to the loop
   TimePoint began_;
   std::atomic<std::int64_t> took_ns_{0};
-  std::atomic<std::uint64_t> resolving_{0};
   std::atomic<bool> unread_{false};  // a lookup failed: the scan may have passed its blocks over
   std::function<void()> ended_;
+  std::uint64_t no_room_for_ = 0;  // blocks that the scan could not list; confined to the loop
   std::function<void(BlockId, WallMicros)> on_expiring_;
   std::function<void(BlockId)> on_pinned_;
   Completion over_;

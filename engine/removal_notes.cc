@@ -7,8 +7,11 @@
 namespace cairn::detail {
 
 void RemovalNotes::note_removed(BlockId id, std::uint64_t sequence) {
+  if (!stopped_.load()) note_lost(id, sequence);
+}
+
+void RemovalNotes::note_lost(BlockId id, std::uint64_t sequence) {
 #if !defined(CAIRN_PLANTED_ERASED_RESURRECTED)
-  if (stopped_.load()) return;
   Shard& shard = shard_of(id);
   MutexLock lock(shard.mutex);
   const auto [removed, is_new] = shard.removed.try_emplace(id, sequence);
@@ -57,27 +60,31 @@ void RemovalNotes::forget_moves(BlockId id) {
 }
 
 void RemovalNotes::gate_left(BlockId id) {
-  if (stopped_.load()) forget_moves(id);
+  if (stopped_.load()) forget(id);
+}
+
+void RemovalNotes::forget(BlockId id) {
+  if (removals_.load() > 0) {
+    Shard& shard = shard_of(id);
+    MutexLock lock(shard.mutex);
+    removals_.fetch_sub(shard.removed.erase(id));
+  }
+  forget_moves(id);
 }
 
 void RemovalNotes::stop(const std::function<bool(BlockId)>& is_closed) {
   stopped_.store(true);
-  forget(is_closed);
-}
-
-void RemovalNotes::forget(const std::function<bool(BlockId)>& is_closed) {
   for (Shard& shard : shards_) {
-    std::vector<BlockId> moved;
+    std::vector<BlockId> noted;
     {
       MutexLock lock(shard.mutex);
-      removals_.fetch_sub(shard.removed.size());
-      shard.removed.clear();
-      for (const auto& [id, move] : shard.moved) moved.push_back(id);
+      for (const auto& [id, sequence] : shard.removed) noted.push_back(id);
+      for (const auto& [id, move] : shard.moved) noted.push_back(id);
     }
     // Asked outside the lock: gates have the same rank. Whoever closes one now has no use for
-    // a move that was noted before.
-    for (const BlockId id : moved) {
-      if (!is_closed(id)) forget_moves(id);
+    // what was noted before.
+    for (const BlockId id : noted) {
+      if (!is_closed(id)) forget(id);
     }
   }
 }

@@ -2,7 +2,9 @@
 // Restart: the catalog is filled while the engine serves, and what was hot comes back.
 #include <gtest/gtest.h>
 
+#include "engine/catalog.h"
 #include "engine/hot_list.h"
+#include "engine/removal_notes.h"
 #include "tests/support/engine_world.h"
 
 namespace cairn::test {
@@ -159,6 +161,134 @@ TEST(Recovery, AScanThatEndsInAnErrorIsNotTheEndOfTheData) {
   EXPECT_EQ(lease->blocks().size(), 10U);
   EXPECT_TRUE(world.erase(ns, keys[9]));
   EXPECT_EQ(world.get(ns, keys[9]), std::nullopt);
+}
+
+/// Blocks "k100", "k101", …, and one behind them all that is pinned for good.
+std::vector<std::string> fill_behind_a_pin(EngineWorld& world, NamespaceId ns, int count) {
+  std::vector<std::string> keys;
+  for (int i = 0; i < count; ++i) keys.push_back("k" + std::to_string(100 + i));
+  keys.emplace_back("pinned");
+  for (const std::string& key : keys) EXPECT_TRUE(world.put(ns, key, 100).status.ok());
+  const KeyRef pinned{"pinned"};
+  EXPECT_TRUE(world.engine().pin(ns, {&pinned, 1}, {.durability = Durability::durable}).ok());
+  return keys;
+}
+
+TEST(Recovery, WhatFindsNoRoomInTheCatalogStaysWhereItIs) {
+  EngineWorld world;
+  const NamespaceId ns = world.open_namespace("n");
+  const std::vector<std::string> keys = fill_behind_a_pin(world, ns, 200);
+  const std::uint64_t enough = world.options().engine.metadata_bytes;
+  std::size_t told = 0;
+  world.options().engine.on_evicted = [&](std::span<const Eviction> gone) { told += gone.size(); };
+  world.options().engine.metadata_bytes = 50 * Catalog::kBytesPerBlock;
+  world.restart();
+  ASSERT_EQ(world.cold().stored_blocks(), keys.size());
+  EXPECT_FALSE(world.engine().is_recovered());
+  const absl::Status status = world.engine().wait_recovered(TimePoint::never());
+  EXPECT_TRUE(has_code(status, ErrorCode::no_space));
+  EXPECT_NE(status.message().find("151 blocks"), std::string_view::npos) << status;
+  EXPECT_NE(status.message().find("metadata_bytes"), std::string_view::npos) << status;
+  EXPECT_TRUE(world.engine().match(ns, EngineWorld::refs({"k299"})).incomplete);
+  for (int round = 0; round < 2; ++round) {
+    for (const std::string& key : keys) ASSERT_EQ(world.get(ns, key), make_payload(key, 0, 100));
+  }
+  EXPECT_EQ(world.engine().stats().blocks_pinned, 1U);
+  EXPECT_EQ(world.engine().stats().orphans, 0U);
+  EXPECT_LE(world.engine().stats().catalog_blocks, 50U);
+  // Writers know of what is not listed, too, and make room without taking anything away.
+  EXPECT_EQ(world.put(ns, "k120", 100, 1).outcome, PutOutcome::already_present);
+  EXPECT_EQ(world.put(ns, "new", 100).outcome, PutOutcome::stored);
+  EXPECT_TRUE(world.erase(ns, "k130"));
+  EXPECT_EQ(world.get(ns, "k130"), std::nullopt);
+  EXPECT_EQ(world.cold().stored_blocks(), keys.size());
+  EXPECT_EQ(told, 0U);
+  world.options().engine.metadata_bytes = enough;
+  world.restart();
+  EXPECT_TRUE(world.engine().is_recovered());
+  EXPECT_EQ(world.engine().stats().catalog_blocks, keys.size());
+  EXPECT_EQ(world.engine().stats().blocks_pinned, 1U);
+}
+
+TEST(Recovery, AReaderFindsWhatTheCatalogHasNoRoomFor) {
+  EngineWorld world;
+  const NamespaceId ns = world.open_namespace("n");
+  const std::vector<std::string> keys = fill_behind_a_pin(world, ns, 60);
+  world.options().read_only = true;
+  world.options().engine.metadata_bytes = 20 * Catalog::kBytesPerBlock;
+  world.restart();
+  EXPECT_FALSE(world.engine().is_recovered());
+  for (const std::string& key : keys) ASSERT_EQ(world.get(ns, key), make_payload(key, 0, 100));
+  EXPECT_EQ(world.cold().stored_blocks(), keys.size());
+}
+
+TEST(Recovery, BlocksThatMoveAreFoundAlsoWhereTheCatalogHasNoRoomForThem) {
+  EngineWorld world(inline_cold());
+  const NamespaceId ns = world.open_namespace("n");
+  const std::vector<std::string> keys = fill_behind_a_pin(world, ns, 60);
+  world.options().engine.metadata_bytes = 20 * Catalog::kBytesPerBlock;
+  world.restart();
+  for (const std::string& key : keys) ASSERT_TRUE(world.cold().relocate(world.name(ns, key)));
+  for (const std::string& key : keys) ASSERT_EQ(world.get(ns, key), make_payload(key, 0, 100));
+  EXPECT_EQ(world.engine().stats().corrupt_blocks, 0U);
+}
+
+TEST(Recovery, WhatIsPutWhileLoadingTakesThePlaceOfTheOldest) {
+  // More than one slice of the scan, and as many as may be listed.
+  constexpr int kBlocks = 20'100;
+  EngineWorldOptions options = inline_cold();
+  options.cold_bytes = 64 * kMiB;
+  options.engine.metadata_bytes = kBlocks * Catalog::kBytesPerBlock;
+  EngineWorld world(options);
+  const NamespaceId ns = world.open_namespace("n");
+  constexpr int kBatch = 100;
+  std::vector<std::string> stored(kBatch);
+  for (int i = 0; i < kBlocks; i += kBatch) {
+    std::vector<PutBlock> batch;
+    for (int at = 0; at < kBatch; ++at) {
+      std::string& key = stored[static_cast<std::size_t>(at)];
+      key = "k" + std::to_string(i + at);
+      batch.push_back({.key = key, .payload = as_bytes("ten bytes.")});
+    }
+    for (const PutResult& result : world.engine().put_sync(ns, batch, {.links = Links::absent}))
+      ASSERT_TRUE(result.status.ok());
+  }
+  std::size_t told = 0;
+  world.options().engine.on_evicted = [&](std::span<const Eviction> gone) { told += gone.size(); };
+  world.restart_unloaded();
+  std::vector<std::string> payloads;
+  for (int i = 0; i < 5; ++i) payloads.push_back(make_payload("new" + std::to_string(i), 0, 10));
+  const std::vector<std::string> keys = {"new0", "new1", "new2", "new3", "new4"};
+  std::vector<PutBlock> blocks;
+  for (std::size_t i = 0; i < 5; ++i)
+    blocks.push_back({.key = keys[i], .payload = as_bytes(payloads[i])});
+  std::vector<PutResult> results;
+  world.engine().put(ns, blocks, {.durability = Durability::written, .links = Links::absent},
+                     [&](std::vector<PutResult> outcome) { results = std::move(outcome); });
+  world.settle();
+  ASSERT_EQ(results.size(), 5U);
+  for (const PutResult& result : results) EXPECT_EQ(result.outcome, PutOutcome::stored);
+  EXPECT_TRUE(world.engine().is_recovered()) << "as full as it was, not fuller";
+  EXPECT_EQ(world.engine().stats().catalog_blocks, world.cold().stored_blocks());
+  EXPECT_GE(told, 5U) << "an eviction nobody was told of";
+  for (const std::string& key : keys) EXPECT_TRUE(world.get(ns, key).has_value());
+}
+
+TEST(Recovery, WithoutAScanNotesLastAsLongAsAGateIsClosed) {
+  detail::RemovalNotes notes;
+  const BlockId open{{1, 1}}, closed{{2, 2}};
+  for (const BlockId id : {open, closed}) notes.note_removed(id, 5);
+  notes.stop([&](BlockId id) { return id == closed; });
+  EXPECT_FALSE(notes.is_removed(open, 5));
+  EXPECT_TRUE(notes.is_removed(closed, 5));
+  notes.gate_left(closed);
+  EXPECT_FALSE(notes.is_removed(closed, 5));
+  notes.note_removed(open, 6);  // inside the gate, where nobody looks it up
+  EXPECT_EQ(notes.size(), 0U);
+  notes.note_lost(open, 6);
+  EXPECT_TRUE(notes.is_removed(open, 6));
+  notes.gate_left(open);
+  EXPECT_EQ(notes.size(), 0U);
 }
 
 TEST(Recovery, TellsACleanStopFromAnother) {
