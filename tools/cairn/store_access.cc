@@ -3,6 +3,7 @@
 
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -11,8 +12,10 @@
 #include <fstream>
 
 #include "engine/base/text.h"
+#include "engine/catalog.h"
 #include "tiers/cold/format.h"
 #include "tiers/cold/inspect.h"
+#include "tiers/cold/layout.h"
 #include "tools/cairn/waiting.h"
 
 namespace cairn::tools {
@@ -23,11 +26,34 @@ constexpr std::uint64_t kHotBytes = 256 * kMiB;
 constexpr std::uint64_t kColdBytesDefaultMax = 64 * kGiB;
 constexpr Duration kRecoveryPatience = Duration::seconds(60);
 
+// Of each entry the index holds 58 bytes beside its key and what RocksDB adds; none is compressed.
+constexpr std::uint64_t kIndexEntryBytesMin = 64;
+constexpr std::uint64_t kMetadataBytesMax = 64 * kGiB;
+
+std::uint64_t index_bytes(const std::string& directory) {
+  std::uint64_t bytes = 0;
+  std::error_code error;  // what is not there, or goes meanwhile, needs no room
+  for (std::filesystem::directory_iterator at(tiers::index_path(directory), error), end;
+       !error && at != end; at.increment(error)) {
+    std::error_code gone;
+    const std::uint64_t size = at->file_size(gone);
+    if (!gone) bytes += size;
+  }
+  return bytes;
+}
+
+std::uint64_t memory_bytes() {
+  return static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) *
+         static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
 StoreOptions options_for(const std::string& directory, tiers::StoreMode mode) {
   StoreOptions options;
   options.directory = directory;
   options.mode = mode;
   options.engine.hot_bytes = kHotBytes;
+  // A command takes the store as it is, and has no option for how many blocks it may list.
+  options.engine.metadata_bytes = metadata_bytes_for(index_bytes(directory), memory_bytes());
   options.engine.rewarm_bytes = 0;  // a command is over before a warm cache could pay
   return options;
 }
@@ -168,6 +194,14 @@ absl::StatusOr<std::uint64_t> free_disk_bytes(const std::string& directory) {
     path = path.parent_path();
   }
   return std::uint64_t{info.f_bavail} * info.f_frsize;
+}
+
+std::uint64_t metadata_bytes_for(std::uint64_t index_bytes, std::uint64_t memory_bytes) {
+  // A quarter more, for parents that are named and not there.
+  const std::uint64_t blocks = index_bytes / kIndexEntryBytesMin;
+  const std::uint64_t wanted = blocks * Catalog::kBytesPerBlock / 4 * 5;
+  return std::max(EngineOptions{}.metadata_bytes,
+                  std::min({wanted, memory_bytes / 2, kMetadataBytesMax}));
 }
 
 std::uint64_t default_cold_bytes(std::uint64_t free_bytes) {
