@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -55,6 +56,22 @@ class Cli : public testing::Test {
   void make_store() const {
     const CliResult put = run({"put", "greeting", "-", "--cold", "256MiB"}, "hello");
     ASSERT_EQ(put.exit, 0) << put.err;
+  }
+  std::string segment_file(int segment) const {
+    char name[32];
+    std::snprintf(name, sizeof(name), "/segments/%06d.seg", segment);
+    return dir() + name;
+  }
+  /// The byte `at` of the record that `inspect entry` told of.
+  void damage(const nlohmann::ordered_json& entry, std::uint64_t at) const {
+    const std::uint64_t offset = entry["place"]["offset"].get<std::uint64_t>() + at;
+    std::fstream file(segment_file(entry["place"]["segment"].get<int>()),
+                      std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(static_cast<std::streamoff>(offset));
+    const int byte = file.get();
+    file.seekp(static_cast<std::streamoff>(offset));
+    file.put(static_cast<char>(~byte));
+    ASSERT_TRUE(file.good());
   }
   /// An error object, the exit code and nothing else on stdout.
   static void expect_error(const CliResult& result, int exit, std::string_view code) {

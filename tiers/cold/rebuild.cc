@@ -36,7 +36,7 @@ bool has_buried(const IndexEntry& entry) {
 Rebuilder::Rebuilder(Index& index, const Superblock& superblock)
     : index_(index), secret_(superblock.block_id_secret) {
   for (const NamespaceInfo& info : superblock.namespaces) {
-    epochs_[static_cast<std::uint32_t>(info.id)] = info.epoch;
+    namespaces_[static_cast<std::uint32_t>(info.id)] = {info.epoch, info.descriptor.kind};
   }
 }
 
@@ -48,17 +48,18 @@ absl::Status Rebuilder::apply(const WalkedRecord& record) {
   if (f.kind == RecordKind::tombstone) {
     report_.highest_sequence = std::max(report_.highest_sequence, f.plain_sum);  // its stamp
   }
-  const auto epoch = epochs_.find(static_cast<std::uint32_t>(f.namespace_id));
-  if (epoch == epochs_.end()) {
+  const auto ns = namespaces_.find(static_cast<std::uint32_t>(f.namespace_id));
+  if (ns == namespaces_.end()) {
     ++report_.dropped.unknown_namespace;
     return absl::OkStatus();
   }
-  if (f.epoch != epoch->second) {
+  if (f.epoch != ns->second.epoch) {
     ++report_.dropped.epoch;
     return absl::OkStatus();
   }
   if (!record.payload_sound) {
     ++report_.dropped.payload;
+    if (record.vouched && ns->second.kind == NamespaceKind::mutable_) take_damaged(f);
     return absl::OkStatus();
   }
   if (f.kind == RecordKind::note) {
@@ -99,6 +100,37 @@ void Rebuilder::take_note(const RecordFields& f) {
   NoteOfVersion& note = notes_[index_key(f.name())];
   if (std::pair(note.sequence, note.note_sequence) > std::pair(f.sequence, f.note_sequence)) return;
   note = {f.sequence, f.note_sequence, f.expiry, f.pinned};
+}
+
+void Rebuilder::take_damaged(const RecordFields& f) {
+  if (!is_packable({0, f.segment, f.offset, f.total_bytes()})) return;
+  IndexEntry& newest = damaged_[index_key(f.name())];
+  if (newest.location.is_null() || newest.facts.sequence < f.sequence)
+    newest = entry_of(f, secret_);
+}
+
+/// The tombstone lies where the damaged record does, whose segment cannot be emptied without
+/// making a real one of it: so the name stays dead also when the index is lost again.
+absl::Status Rebuilder::bury_overtaken() {
+  for (auto& [key, entry] : damaged_) {
+    const std::optional<BlockName> name = parse_index_key(key);
+    if (!name) continue;
+    CAIRN_ASSIGN_OR_RETURN(const std::optional<IndexEntry> stands, index_.get(*name));
+    if (!stands || stands->tombstone || stands->epoch != entry.epoch ||
+        stands->facts.sequence >= entry.facts.sequence) {
+      continue;
+    }
+    entry.tombstone = true;
+    const std::uint64_t sequence = entry.facts.sequence;
+    entry.facts = BlockFacts();
+    entry.facts.sequence = sequence;
+    entry.facts.plain_sum = report_.highest_sequence + 1;  // its stamp: nothing here is younger
+    const IndexChange change{*name, entry};
+    CAIRN_RETURN_IF_ERROR(index_.write({&change, 1}, {}, {}, false));
+    ++report_.dropped.overtaken;
+  }
+  damaged_.clear();
+  return absl::OkStatus();
 }
 
 absl::Status Rebuilder::flush() {
@@ -144,7 +176,7 @@ absl::Status Rebuilder::finish() {
     ++report_.notes_applied;
   }
   notes_.clear();
-  return absl::OkStatus();
+  return bury_overtaken();
 }
 
 SegmentRow row_of(SegmentId id, const SegmentSummary& summary) {

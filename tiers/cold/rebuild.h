@@ -7,6 +7,14 @@
 // does not know, are dead. So the result does not depend on the order of the segments, and
 // applying the same records twice changes nothing.
 //
+// A record whose header is sound and whose payload is not is never kept. What becomes of the
+// version before it depends on who vouches for the damaged one:
+//   - a footer lists it: it was there, whole, and had replaced the older version, which must not
+//     come back. The name is dead up to the damaged version.
+//   - no footer: most likely its put never ended, nobody was told that it had, and what stood there
+//     before may have been promised to be durable. The older version stays.
+// Of content-addressed blocks every version is the same, so the older copy always stays.
+//
 // Two uses: repair fills an empty index from all segments; roll_forward() brings an index that
 // has lost the end of its log up to what the segments know, from those few that the lost end
 // could have been about.
@@ -44,6 +52,7 @@ struct DroppedRecords {
   std::uint64_t unknown_namespace = 0;
   std::uint64_t superseded = 0;  // a higher sequence, or another copy, is kept
   std::uint64_t erased = 0;      // by a tombstone
+  std::uint64_t overtaken = 0;   // by a version that is itself lost
 };
 
 struct RebuildReport {
@@ -63,7 +72,7 @@ class Rebuilder {
   Rebuilder(Index& index, const Superblock& superblock);
 
   absl::Status apply(const WalkedRecord& record);
-  /// Writes what is still in memory, then the notes. Call once, last.
+  /// Writes what is still in memory, then the notes, then buries. Call once, last.
   absl::Status finish();
 
   RebuildReport& report() { return report_; }
@@ -73,6 +82,10 @@ class Rebuilder {
     std::uint64_t sequence = 0, note_sequence = 0;
     WallMicros expiry = 0;
     bool pinned = false;
+  };
+  struct Namespace {
+    std::uint32_t epoch = 0;
+    NamespaceKind kind = NamespaceKind::content_addressed;
   };
   struct Pending {
     NamespaceId namespace_id{};
@@ -84,12 +97,15 @@ class Rebuilder {
   absl::Status flush();
   bool supersedes(const IndexEntry& candidate, const IndexEntry& existing);
   void take_note(const RecordFields& fields);
+  void take_damaged(const RecordFields& fields);
+  absl::Status bury_overtaken();
 
   Index& index_;
   const std::uint64_t secret_;
-  absl::flat_hash_map<std::uint32_t, std::uint32_t> epochs_;  // by namespace id
+  absl::flat_hash_map<std::uint32_t, Namespace> namespaces_;  // by id
   absl::flat_hash_map<std::string, Pending> pending_;         // by index key
   absl::flat_hash_map<std::string, NoteOfVersion> notes_;
+  absl::flat_hash_map<std::string, IndexEntry> damaged_;  // the newest that a footer vouches for
   RebuildReport report_;
 };
 

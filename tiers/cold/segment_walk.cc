@@ -58,8 +58,8 @@ class Walk {
   absl::Status walk_records();
   /// Sets how far to go on.
   absl::Status meet(std::uint64_t offset, std::uint64_t& step);
-  absl::Status visit_whole(const RecordFields& fields, std::uint64_t offset);
-  absl::Status hand_over(const RecordFields& fields, bool payload_sound);
+  absl::Status visit_whole(const RecordFields& fields, std::uint64_t offset, bool vouched);
+  absl::Status hand_over(const WalkedRecord& record);
 
   FileWindow& file_;
   const SegmentId id_;
@@ -127,9 +127,9 @@ absl::Status Walk::visit_copies(ByteSpan headers) {
     } else if (fields->generation != *generation_) {
       ++summary_.stale;
     } else if (options_.verify_payloads) {
-      CAIRN_RETURN_IF_ERROR(visit_whole(*fields, fields->offset));
+      CAIRN_RETURN_IF_ERROR(visit_whole(*fields, fields->offset, true));
     } else {
-      CAIRN_RETURN_IF_ERROR(hand_over(*fields, true));
+      CAIRN_RETURN_IF_ERROR(hand_over({*fields, true, true}));
     }
   }
   return absl::OkStatus();
@@ -178,10 +178,10 @@ absl::Status Walk::meet(std::uint64_t offset, std::uint64_t& step) {
   }
   // The header is sound, so its length is true, whatever became of the payload.
   step = fields->total_bytes();
-  return visit_whole(*fields, offset);
+  return visit_whole(*fields, offset, false);
 }
 
-absl::Status Walk::visit_whole(const RecordFields& fields, std::uint64_t offset) {
+absl::Status Walk::visit_whole(const RecordFields& fields, std::uint64_t offset, bool vouched) {
   // Reading the payload may move the window that the header lies in.
   const std::string key(fields.key);
   const std::string table(as_text(fields.chunk_table));
@@ -197,13 +197,13 @@ absl::Status Walk::visit_whole(const RecordFields& fields, std::uint64_t offset)
 #if defined(CAIRN_PLANTED_TORN_TAIL_ACCEPTED)
   sound = true;
 #endif
-  return hand_over(kept, sound);
+  return hand_over({kept, sound, vouched});
 }
 
-absl::Status Walk::hand_over(const RecordFields& fields, bool payload_sound) {
+absl::Status Walk::hand_over(const WalkedRecord& record) {
   ++summary_.records;
-  if (!payload_sound) ++summary_.bad_payloads;
-  return visit_({fields, payload_sound});
+  if (!record.payload_sound) ++summary_.bad_payloads;
+  return visit_(record);
 }
 
 }  // namespace

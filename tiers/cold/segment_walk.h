@@ -78,6 +78,9 @@ struct WalkOptions {
 struct WalkedRecord {
   RecordFields fields;        // borrows until the visitor returns
   bool payload_sound = true;  // verified where the walk verifies
+  /// A footer lists it, so it was once written whole: where its payload is bad it was damaged
+  /// since. Without a footer a put that never ended looks the same.
+  bool vouched = false;
 };
 
 struct SegmentSummary {

@@ -112,7 +112,8 @@ Json repair_object(const tiers::RepairReport& report, bool dry_run) {
   object["dropped"] = {
       {"stale", dropped.stale},           {"foreign", dropped.foreign},
       {"cleared", dropped.epoch},         {"unknown_namespace", dropped.unknown_namespace},
-      {"superseded", dropped.superseded}, {"erased", dropped.erased}};
+      {"superseded", dropped.superseded}, {"erased", dropped.erased},
+      {"overtaken", dropped.overtaken}};
   object["segments"] = {{"read", rebuilt.segments},
                         {"sealed", rebuilt.segments_sealed},
                         {"damaged", rebuilt.segments_damaged}};
@@ -136,10 +137,11 @@ std::string repair_table(const tiers::RepairReport& report, bool dry_run) {
              concat("records: header ", dropped.header, ", payload ", dropped.payload)});
   table.add({"rightly dropped",
              format_count(dropped.stale + dropped.foreign + dropped.epoch + dropped.superseded +
-                          dropped.erased + dropped.unknown_namespace),
-             concat("erased ", dropped.erased, ", superseded ", dropped.superseded, ", cleared ",
-                    dropped.epoch, ", of an earlier use ", dropped.stale, ", foreign ",
-                    dropped.foreign, ", of no namespace ", dropped.unknown_namespace)});
+                          dropped.erased + dropped.overtaken + dropped.unknown_namespace),
+             concat("erased ", dropped.erased, ", superseded ", dropped.superseded,
+                    ", older than a lost version ", dropped.overtaken, ", cleared ", dropped.epoch,
+                    ", of an earlier use ", dropped.stale, ", foreign ", dropped.foreign,
+                    ", of no namespace ", dropped.unknown_namespace)});
   table.add({"segments", format_count(rebuilt.segments),
              concat(rebuilt.segments_sealed, " sealed, ", rebuilt.segments_damaged, " damaged")});
   if (report.superblock_healed) {

@@ -24,6 +24,8 @@ using test::SimDevice;
 using test::SimDisk;
 
 constexpr const char* kDirectory = "/store";
+constexpr NamespaceId kAddressed{1};
+constexpr NamespaceId kMutable{2};
 
 /// A segment file in memory, filled record by record.
 class HandMade {
@@ -96,6 +98,13 @@ class HandMade {
                     .ok());
   }
   std::string& bytes() { return bytes_; }
+  /// One bit of the payload of the record at `offset`, or of its header.
+  void damage_payload(std::uint64_t offset) {
+    const auto fields = parse_record_header(as_bytes(bytes_).subspan(offset));
+    ASSERT_TRUE(fields.ok()) << fields.status();
+    bytes_[offset + fields->payload_offset] ^= 1;
+  }
+  void damage_header(std::uint64_t offset) { bytes_[offset + 40] ^= 1; }
 
   std::uint32_t namespace_id = 1;
   std::uint32_t epoch = 0;
@@ -117,8 +126,10 @@ class HandMade {
 class Rebuild : public ::testing::Test {
  protected:
   Rebuild() : superblock_(make_superblock(kSegmentBytesMin, 64 * kMiB, 8 * kMiB, 1)) {
-    superblock_.next_namespace_id = 2;
-    superblock_.namespaces.push_back({static_cast<NamespaceId>(1), 0, {.name = "one"}});
+    superblock_.next_namespace_id = 3;
+    superblock_.namespaces.push_back({kAddressed, 0, {.name = "one"}});
+    superblock_.namespaces.push_back(
+        {kMutable, 0, {.name = "two", .kind = NamespaceKind::mutable_}});
     SimDevice device(disk_, clock_);
     EXPECT_TRUE(make_store_directories(device, kDirectory).ok());
     EXPECT_TRUE(replace_superblock(device, kDirectory, superblock_).ok());
@@ -132,10 +143,11 @@ class Rebuild : public ::testing::Test {
     SimDevice device(disk_, clock_);
     segment.write_to(device);
   }
-  RebuildReport repaired() {
+  RebuildReport repaired(bool verify_payloads = false) {
     SimDevice device(disk_, clock_);
     RepairOptions options;
     options.directory = kDirectory;
+    options.verify_payloads = verify_payloads;
     options.index_file_system = test::make_sim_rocksdb_fs(disk_);
     const auto report = repair_store(device, options);
     EXPECT_TRUE(report.ok()) << report.status();
@@ -157,12 +169,17 @@ class Rebuild : public ::testing::Test {
     EXPECT_TRUE(report.ok()) << report.status();
     return report.ok() ? *report : RebuildReport{};
   }
-  std::optional<IndexEntry> entry(std::string_view key) {
-    const auto index = open_index();
-    return *index->get({static_cast<NamespaceId>(1), key, 0});
+  void lose_index() {
+    for (const std::string& path : disk_->files()) {
+      if (path.find("/store/index/") != std::string::npos) disk_->take_away(path);
+    }
   }
-  std::uint64_t version(std::string_view key) {
-    const auto found = entry(key);
+  std::optional<IndexEntry> entry(std::string_view key, NamespaceId ns = kAddressed) {
+    const auto index = open_index();
+    return *index->get({ns, key, 0});
+  }
+  std::uint64_t version(std::string_view key, NamespaceId ns = kAddressed) {
+    const auto found = entry(key, ns);
     return found && !found->tombstone ? found->facts.sequence : 0;
   }
 
@@ -264,9 +281,7 @@ TEST_F(Rebuild, WithoutItsHeaderASegmentIsBelievedOnlyIfItsGenerationIsKnown) {
   // The old index still tells the generation.
   EXPECT_EQ(repaired().segments_damaged, 1U);
   EXPECT_EQ(version("a"), 10U);
-  for (const std::string& path : disk_->files()) {
-    if (path.find("/store/index/") != std::string::npos) disk_->take_away(path);
-  }
+  lose_index();
   EXPECT_EQ(repaired().kept, 0U);
   EXPECT_EQ(version("a"), 0U);
   // What it knows of the generation is kept, so that its next use gets a higher one.
@@ -285,6 +300,58 @@ TEST_F(Rebuild, ATruncatedSegmentGivesWhatIsLeft) {
   EXPECT_EQ(version("a"), 1U);
   EXPECT_EQ(version("b"), 0U);
   EXPECT_EQ(report.segments_sealed, 0U);
+  EXPECT_EQ(report.dropped.payload, 1U);
+}
+
+// Whoever put "b" anew was told that it is there, and that the first version is not.
+TEST_F(Rebuild, WhatADamagedVersionHadReplacedDoesNotComeBack) {
+  for (const bool swapped : {false, true}) {
+    HandMade first = segment(swapped ? 1 : 0);
+    HandMade second = segment(swapped ? 0 : 1);
+    first.namespace_id = second.namespace_id = static_cast<std::uint32_t>(kMutable);
+    first.add(RecordKind::block, "b", 10, "replaced");
+    second.damage_payload(second.add(RecordKind::block, "b", 20, "damaged"));
+    // A copy that the cleaner made is as good, and so is what was put since.
+    first.add(RecordKind::block, "copied", 11, "moved");
+    second.damage_payload(second.add(RecordKind::block, "copied", 11, "moved"));
+    first.add(RecordKind::block, "newer", 22, "put since");
+    second.damage_payload(second.add(RecordKind::block, "newer", 21, "damaged"));
+    first.namespace_id = second.namespace_id = static_cast<std::uint32_t>(kAddressed);
+    first.add(RecordKind::block, "b", 12, "the same");
+    second.damage_payload(second.add(RecordKind::block, "b", 23, "the same"));
+    first.seal();
+    second.seal();
+    place(first);
+    place(second);
+    lose_index();
+    const RebuildReport report = repaired(true);
+    EXPECT_EQ(version("b", kMutable), 0U);
+    EXPECT_EQ(version("copied", kMutable), 11U);
+    EXPECT_EQ(version("newer", kMutable), 22U);
+    EXPECT_EQ(version("b", kAddressed), 12U);
+    EXPECT_EQ(report.dropped.payload, 4U);
+    EXPECT_EQ(report.dropped.overtaken, 1U);
+    // What is put now follows something that was removed for good.
+    const auto buried = entry("b", kMutable);
+    ASSERT_TRUE(buried.has_value());
+    EXPECT_TRUE(buried->tombstone);
+    EXPECT_EQ(buried->facts.sequence, 20U);
+  }
+}
+
+// A put that a power cut ended looks the same as a put that was damaged since. Nobody was told
+// that it had ended, but of the version before it somebody was.
+TEST_F(Rebuild, WhatATornPutWouldHaveReplacedIsKept) {
+  HandMade first = segment(0);
+  HandMade second = segment(1);
+  first.namespace_id = second.namespace_id = static_cast<std::uint32_t>(kMutable);
+  first.add(RecordKind::block, "b", 10, "durable");
+  second.damage_payload(second.add(RecordKind::block, "b", 20, "torn"));
+  first.seal();
+  place(first);
+  place(second);
+  const RebuildReport report = repaired(true);
+  EXPECT_EQ(version("b", kMutable), 10U);
   EXPECT_EQ(report.dropped.payload, 1U);
 }
 
