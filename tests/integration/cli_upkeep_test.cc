@@ -133,6 +133,18 @@ TEST_F(Cli, ARepairOfADamagedVersionDoesNotBringBackTheOneBefore) {
   EXPECT_EQ(run({"get", "greeting"}).out, "hello");
 }
 
+TEST_F(Cli, ADamagedHeaderIsTenWhereEveryByteIsRead) {
+  make_store();
+  ASSERT_EQ(run({"put", "k", "-"}, random_bytes(20'000)).exit, 0);
+  damage(run_json({"inspect", "entry", "k"}).object(), 40);
+  expect_error(run_json({"get", "k"}), 6, "corruption");
+  const CliResult repaired = run_json({"repair", "--verify-payloads"});
+  expect_object(repaired, "cairn.repair/1", 10);
+  EXPECT_EQ(repaired.object()["lost"]["header"], 1);
+  EXPECT_EQ(run({"get", "k"}).exit, 3);
+  EXPECT_EQ(run({"get", "greeting"}).out, "hello");
+}
+
 TEST_F(Cli, DoctorLooksAtMachineAndStore) {
   const CliResult machine = run_cairn({"doctor", "--json"});
   EXPECT_THAT(machine.exit, testing::AnyOf(0, 7));

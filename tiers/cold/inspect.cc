@@ -99,6 +99,7 @@ absl::StatusOr<InspectedSegment> inspect_segment(Device& device, const std::stri
                                                    segment, walk, [&](const WalkedRecord& record) {
                                                      out.records.push_back(owned(record.fields));
                                                      out.records.back().payload_sound =
+                                                         record.header_sound &&
                                                          record.payload_sound;
                                                      return absl::OkStatus();
                                                    }));

@@ -37,8 +37,8 @@ struct InspectedRecord {
   RecordFields fields;  // key and chunk table are empty here
   std::string key;
   std::vector<ChunkEntry> chunks;
-  bool payload_sound = true;
-  bool live = false;  // an entry of the index names this very place
+  bool payload_sound = true;  // and the header at its place
+  bool live = false;          // an entry of the index names this very place
 };
 
 struct InspectedSegment {

@@ -57,8 +57,10 @@ absl::Status Rebuilder::apply(const WalkedRecord& record) {
     ++report_.dropped.epoch;
     return absl::OkStatus();
   }
-  if (!record.payload_sound) {
-    ++report_.dropped.payload;
+  const bool is_block = f.kind == RecordKind::block;
+  if (!record.payload_sound || (is_block && !record.header_sound)) {
+    // Whoever walked counts the headers.
+    if (!record.payload_sound) ++report_.dropped.payload;
     if (record.vouched && ns->second.kind == NamespaceKind::mutable_) take_damaged(f);
     return absl::OkStatus();
   }

@@ -7,8 +7,8 @@
 // does not know, are dead. So the result does not depend on the order of the segments, and
 // applying the same records twice changes nothing.
 //
-// A record whose header is sound and whose payload is not is never kept. What becomes of the
-// version before it depends on who vouches for the damaged one:
+// A block whose payload is damaged, or whose header is and only a footer still says what it was, is
+// never kept. What becomes of the version before it depends on who vouches for the damaged one:
 //   - a footer lists it: it was there, whole, and had replaced the older version, which must not
 //     come back. The name is dead up to the damaged version.
 //   - no footer: most likely its put never ended, nobody was told that it had, and what stood there
@@ -44,7 +44,7 @@ namespace cairn::tiers {
 
 /// Why records were not kept; each record is counted once.
 struct DroppedRecords {
-  std::uint64_t header = 0;   // damaged
+  std::uint64_t header = 0;   // damaged; with what is known of it from a footer's copy
   std::uint64_t payload = 0;  // torn or damaged
   std::uint64_t stale = 0;    // of an earlier use of the segment
   std::uint64_t foreign = 0;  // of another store, segment or offset

@@ -36,8 +36,9 @@ struct RepairProgress {
 
 struct RepairOptions {
   std::string directory;
-  bool dry_run = false;          // reports what would be done; changes no byte
-  bool verify_payloads = false;  // reads every byte, instead of headers where a footer is sound
+  bool dry_run = false;  // reports what would be done; changes no byte
+  /// Reads every byte, instead of the footer's copies of the headers where a footer is sound.
+  bool verify_payloads = false;
   std::shared_ptr<rocksdb::FileSystem> index_file_system;  // null: the real one
   std::function<void(const RepairProgress&)> progress;     // called after each segment
 };

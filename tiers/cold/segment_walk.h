@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // segment_walk.h — every record that one segment file holds, in whatever state it is.
 //
-// A sealed segment is listed from its footer: a few pages. One without a sound footer is
-// walked from its first page to its last; a record that fails its check does not end the
-// walk, which goes on at the next 64-byte boundary where a record of this segment begins.
-// In such a segment payloads are always verified: its end may have been torn.
+// A sealed segment is listed from its footer: a few pages, unless every byte is asked for. One
+// without a sound footer is walked from its first page to its last; a record that fails its check
+// does not end the walk, which goes on at the next 64-byte boundary where a record of this segment
+// begins. In such a segment payloads are always verified: its end may have been torn.
 //
 // For tools and repair, not for the data path: it blocks, and polls the device itself.
 //
@@ -66,7 +66,8 @@ class FileWindow {
 struct WalkOptions {
   StoreUuid store{};
   std::uint64_t segment_bytes = 0;
-  bool verify_payloads = false;  // also where a footer says that all was well
+  /// Every byte, also where a footer says that all was well: headers at their places, payloads.
+  bool verify_payloads = false;
   /// Syncs the file before it is read. Whoever names what is visited needs it: a kill leaves
   /// records that were never synced, and a name that outlives them would have replaced what was.
   bool sync_first = false;
@@ -81,6 +82,10 @@ struct WalkedRecord {
   /// A footer lists it, so it was once written whole: where its payload is bad it was damaged
   /// since. Without a footer a put that never ended looks the same.
   bool vouched = false;
+  /// False where the fields are the footer's copy, which is sound, and what lies at the record's
+  /// own place differs from it. No reader gets such a block; what a tombstone or a note says is
+  /// known.
+  bool header_sound = true;
 };
 
 struct SegmentSummary {
@@ -90,7 +95,7 @@ struct SegmentSummary {
   std::uint32_t generation = 0;      // whose records were visited
   std::uint32_t generation_max = 0;  // the highest that any sound header in the file names
   std::uint64_t records = 0;         // visited
-  std::uint64_t bad_headers = 0;     // began like a record and were none
+  std::uint64_t bad_headers = 0;     // began like a record and were none, or not the listed one
   std::uint64_t bad_payloads = 0;    // visited with payload_sound == false
   std::uint64_t stale = 0;           // of another generation
   std::uint64_t foreign = 0;         // of another store, segment or offset

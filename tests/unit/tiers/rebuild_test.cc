@@ -355,6 +355,30 @@ TEST_F(Rebuild, WhatATornPutWouldHaveReplacedIsKept) {
   EXPECT_EQ(report.dropped.payload, 1U);
 }
 
+// A footer's copy of a header is as good for an index, but nobody can read the block.
+TEST_F(Rebuild, AHeaderThatIsDamagedUnderASoundFooterIsMetWhereEveryByteIsRead) {
+  HandMade made = segment(0);
+  const std::uint64_t lost = made.add(RecordKind::block, "lost", 1, "its header is damaged");
+  made.add(RecordKind::block, "kept", 2, "sound");
+  made.add(RecordKind::block, "erased", 3, "erased");
+  made.damage_header(made.add(RecordKind::tombstone, "erased", 3));
+  made.namespace_id = static_cast<std::uint32_t>(kMutable);
+  made.add(RecordKind::block, "b", 4, "replaced");
+  made.damage_header(made.add(RecordKind::block, "b", 5, "damaged"));
+  made.damage_header(lost);
+  made.seal();
+  place(made);
+  EXPECT_EQ(repaired().dropped.header, 0U) << "headers alone: the copies";
+  EXPECT_EQ(version("lost"), 1U);
+  lose_index();
+  const RebuildReport report = repaired(true);
+  EXPECT_EQ(report.dropped.header, 3U);
+  EXPECT_EQ(version("lost"), 0U);
+  EXPECT_EQ(version("kept"), 2U);
+  EXPECT_EQ(version("erased"), 0U) << "what a tombstone says is known";
+  EXPECT_EQ(version("b", kMutable), 0U);
+}
+
 TEST_F(Rebuild, RollForwardAppliesOnlyWhatTheIndexCouldNotKnow) {
   HandMade sealed = segment(0);
   sealed.add(RecordKind::block, "evicted", 1, "no tombstone, no entry");
