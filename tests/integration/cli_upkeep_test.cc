@@ -145,6 +145,24 @@ TEST_F(Cli, ADamagedHeaderIsTenWhereEveryByteIsRead) {
   EXPECT_EQ(run({"get", "greeting"}).out, "hello");
 }
 
+TEST_F(Cli, ASegmentThatIsCutOrMissingIsTenAndRepairSaysWhatIsGone) {
+  for (const bool is_missing : {false, true}) {
+    std::filesystem::remove_all(dir());
+    make_store();
+    const std::string path =
+        segment_file(run_json({"inspect", "entry", "greeting"}).object()["place"]["segment"]);
+    is_missing ? std::filesystem::remove(path) : (std::filesystem::resize_file(path, 100), true);
+    for (const CliArguments& repair : {CliArguments{"repair", "--dry-run"}, {"repair"}}) {
+      const CliResult repaired = run_json(repair);
+      expect_object(repaired, "cairn.repair/1", 10);
+      EXPECT_EQ(repaired.object()["lost"]["gone"], 1);
+      EXPECT_EQ(repaired.object()["segments"]["damaged"], 1);
+    }
+    EXPECT_EQ(run({"get", "greeting"}).exit, 3);
+    EXPECT_EQ(run_json({"repair"}).exit, 0) << "told once";
+  }
+}
+
 TEST_F(Cli, DoctorLooksAtMachineAndStore) {
   const CliResult machine = run_cairn({"doctor", "--json"});
   EXPECT_THAT(machine.exit, testing::AnyOf(0, 7));

@@ -111,10 +111,8 @@ void Rebuilder::take_damaged(const RecordFields& f) {
     newest = entry_of(f, secret_);
 }
 
-/// The tombstone lies where the damaged record does, whose segment cannot be emptied without
-/// making a real one of it: so the name stays dead also when the index is lost again.
 absl::Status Rebuilder::bury_overtaken() {
-  for (auto& [key, entry] : damaged_) {
+  for (const auto& [key, entry] : damaged_) {
     const std::optional<BlockName> name = parse_index_key(key);
     if (!name) continue;
     CAIRN_ASSIGN_OR_RETURN(const std::optional<IndexEntry> stands, index_.get(*name));
@@ -122,12 +120,8 @@ absl::Status Rebuilder::bury_overtaken() {
         stands->facts.sequence >= entry.facts.sequence) {
       continue;
     }
-    entry.tombstone = true;
-    const std::uint64_t sequence = entry.facts.sequence;
-    entry.facts = BlockFacts();
-    entry.facts.sequence = sequence;
-    entry.facts.plain_sum = report_.highest_sequence + 1;  // its stamp: nothing here is younger
-    const IndexChange change{*name, entry};
+    const IndexChange change{
+        *name, tombstone_in_place_of(entry, entry.facts.sequence, report_.highest_sequence)};
     CAIRN_RETURN_IF_ERROR(index_.write({&change, 1}, {}, {}, false));
     ++report_.dropped.overtaken;
   }
@@ -179,6 +173,17 @@ absl::Status Rebuilder::finish() {
   }
   notes_.clear();
   return bury_overtaken();
+}
+
+IndexEntry tombstone_in_place_of(const IndexEntry& block, std::uint64_t sequence,
+                                 std::uint64_t newest) {
+  IndexEntry entry = block;
+  entry.tombstone = true;
+  entry.follows_tombstone = false;
+  entry.facts = {};
+  entry.facts.sequence = sequence;
+  entry.facts.plain_sum = newest + 1;  // its stamp: nothing that it buries is younger
+  return entry;
 }
 
 SegmentRow row_of(SegmentId id, const SegmentSummary& summary) {

@@ -109,6 +109,12 @@ class Rebuilder {
   RebuildReport report_;
 };
 
+/// Says that a name is dead up to `sequence`, in the place of a block's record. That record's
+/// segment cannot be emptied without making a real tombstone of it: so the name stays dead also
+/// when the index is lost again. `newest` is the highest sequence that is known.
+IndexEntry tombstone_in_place_of(const IndexEntry& block, std::uint64_t sequence,
+                                 std::uint64_t newest);
+
 /// What of a walked segment becomes its row in the index.
 SegmentRow row_of(SegmentId id, const SegmentSummary& summary);
 

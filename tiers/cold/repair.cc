@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "engine/base/status.h"
@@ -22,9 +23,24 @@ constexpr std::uint64_t kSequenceMargin = std::uint64_t{1} << 32;
 
 /// What the old index still tells, where it can be read at all.
 struct OldIndex {
+  std::unique_ptr<Index> index;  // null: not at all, or what is needed of it was compared
   bool readable = false;
   IndexCounters counters;
   std::map<SegmentId, SegmentRow> rows;
+
+  bool in_use(SegmentId id) const {
+    const auto row = rows.find(id);
+    return row != rows.end() && row->second.state != SegmentState::free;
+  }
+};
+
+/// An entry, out of the scan's hands.
+struct NamedBefore {
+  NamespaceId namespace_id{};
+  std::string key;
+  Part part = 0;
+  IndexEntry entry;
+  BlockName name() const { return {namespace_id, key, part}; }
 };
 
 OldIndex read_old_index(const IndexOptions& options) {
@@ -32,13 +48,14 @@ OldIndex read_old_index(const IndexOptions& options) {
   IndexOptions reading = options;
   reading.read_only = true;
   reading.capacity_bytes = 0;
-  const absl::StatusOr<std::unique_ptr<Index>> index = open_rocksdb_index(reading);
+  absl::StatusOr<std::unique_ptr<Index>> index = open_rocksdb_index(reading);
   if (!index.ok()) return old;
   const absl::StatusOr<std::vector<SegmentRow>> rows = (*index)->segments();
   if (!rows.ok()) return old;
   old.readable = true;
   old.counters = (*index)->counters();
   for (const SegmentRow& row : *rows) old.rows[row.segment] = row;
+  old.index = *std::move(index);
   return old;
 }
 
@@ -51,8 +68,11 @@ class Repair {
   absl::Status load();
   absl::Status rebuild(Index& index);
   absl::Status walk(SegmentId id, Rebuilder& rebuilder);
+  absl::Status compare(Index& index, RepairProgress& progress);
+  absl::Status compare_page(Index& index, std::span<const NamedBefore> page);
   absl::Status write_rows(Index& index);
   absl::Status put_in_place();
+  bool is_mutable(NamespaceId id) const;
   absl::StatusOr<std::string> place_for_old_index();
   IndexOptions index_options() const;
   std::string rebuild_path() const {
@@ -120,9 +140,13 @@ IndexOptions Repair::index_options() const {
 absl::Status Repair::rebuild(Index& index) {
   CAIRN_ASSIGN_OR_RETURN(const std::vector<DirectoryEntry> files,
                          device_.list(segments_path(options_.directory)));
-  std::vector<SegmentId> ids;
+  std::set<SegmentId> ids;
   for (const DirectoryEntry& file : files) {
-    if (const auto id = segment_of_name(file.name)) ids.push_back(*id);
+    if (const auto id = segment_of_name(file.name)) ids.insert(*id);
+  }
+  std::uint64_t missing = 0;
+  for (const auto& [id, row] : old_.rows) {
+    missing += old_.in_use(id) && !ids.contains(id) ? 1U : 0U;
   }
   Rebuilder rebuilder(index, loaded_.superblock);
   RepairProgress progress{.segments_total = ids.size()};
@@ -135,8 +159,17 @@ absl::Status Repair::rebuild(Index& index) {
   }
   CAIRN_RETURN_IF_ERROR(rebuilder.finish());
   report_.rebuilt = rebuilder.report();
+  report_.rebuilt.segments_damaged += missing;
+  CAIRN_RETURN_IF_ERROR(compare(index, progress));
   CAIRN_RETURN_IF_ERROR(write_rows(index));
   return index.reserve_sequences(report_.rebuilt.highest_sequence + kSequenceMargin).status();
+}
+
+bool Repair::is_mutable(NamespaceId id) const {
+  const auto& all = loaded_.superblock.namespaces;
+  return std::any_of(all.begin(), all.end(), [id](const NamespaceInfo& info) {
+    return info.id == id && info.descriptor.kind == NamespaceKind::mutable_;
+  });
 }
 
 absl::Status Repair::walk(SegmentId id, Rebuilder& rebuilder) {
@@ -154,7 +187,8 @@ absl::Status Repair::walk(SegmentId id, Rebuilder& rebuilder) {
   RebuildReport& report = rebuilder.report();
   ++report.segments;
   report.segments_sealed += summary.footer_sound ? 1 : 0;
-  report.segments_damaged += summary.header_sound ? 0 : 1;
+  const bool is_cut = old_.in_use(id) && summary.file_bytes < walk.segment_bytes;
+  report.segments_damaged += summary.header_sound && !is_cut ? 0U : 1U;
   report.dropped.header += summary.bad_headers;
   report.dropped.stale += summary.stale;
   report.dropped.foreign += summary.foreign;
@@ -171,6 +205,60 @@ absl::Status Repair::walk(SegmentId id, Rebuilder& rebuilder) {
   }
   rows_.push_back(row);
   return absl::OkStatus();
+}
+
+/// Closes the old index, which is about to be moved.
+absl::Status Repair::compare(Index& index, RepairProgress& progress) {
+  if (!old_.index) return absl::OkStatus();
+  std::map<NamespaceId, std::uint32_t> epochs;
+  for (const NamespaceInfo& info : loaded_.superblock.namespaces) epochs[info.id] = info.epoch;
+  std::string cursor;
+  absl::Status scanned;
+  do {
+    std::vector<NamedBefore> page;
+    scanned = old_.index->scan(cursor, 4096, [&](const BlockName& name, const IndexEntry& entry) {
+      ++progress.compared;
+      const auto epoch = epochs.find(name.namespace_id);
+      if (epoch == epochs.end() || epoch->second != entry.epoch) return;  // cleared
+      page.push_back({name.namespace_id, std::string(name.key), name.part, entry});
+    });
+    CAIRN_RETURN_IF_ERROR(compare_page(index, page));
+    if (options_.progress) options_.progress(progress);
+  } while (scanned.ok() && !cursor.empty());
+  // A damaged block ends the scan; what came before it is sound, and repair is for such an index.
+  old_.index.reset();
+  return absl::OkStatus();
+}
+
+absl::Status Repair::compare_page(Index& index, std::span<const NamedBefore> page) {
+  std::vector<BlockName> names;
+  names.reserve(page.size());
+  for (const NamedBefore& old : page) names.push_back(old.name());
+  const auto found = index.get_batch(names);
+  RebuildReport& rebuilt = report_.rebuilt;
+  std::vector<IndexChange> changes;
+  for (std::size_t i = 0; i < page.size(); ++i) {
+    CAIRN_RETURN_IF_ERROR(found[i].status());
+    const IndexEntry& old = page[i].entry;
+    const std::optional<IndexEntry>& now = *found[i];
+    const std::uint64_t sequence = old.facts.sequence;
+    rebuilt.highest_sequence = std::max(rebuilt.highest_sequence, sequence);
+    bool buries = old.tombstone;
+    if (!old.tombstone) {
+      // Where every version is the same, an older copy is what one wants. Elsewhere it was
+      // replaced by something that was on the medium before the index named it.
+      buries = is_mutable(page[i].namespace_id);
+      // A tombstone in the place of a block is not one that somebody asked for: see rebuild.h.
+      const bool is_lost = now && now->tombstone && now->location == old.location;
+      const bool is_kept = now && (now->facts.sequence >= sequence || (!buries && !now->tombstone));
+      if (is_kept && !is_lost) continue;
+      ++report_.gone;
+    }
+    if (!buries || !now || now->tombstone || now->facts.sequence > sequence) continue;
+    ++(old.tombstone ? rebuilt.dropped.erased : rebuilt.dropped.overtaken);
+    changes.push_back({names[i], tombstone_in_place_of(*now, sequence, rebuilt.highest_sequence)});
+  }
+  return changes.empty() ? absl::OkStatus() : index.write(changes, {}, {}, false);
 }
 
 /// Counts what lives in each segment, and what was kept at all, from the finished index.

@@ -9,8 +9,12 @@
 // which namespaces were cleared, and what their blocks mean, is written nowhere else; giving
 // out what may have been erased would be worse than a miss.
 //
+// Where the old index can be read it is held against the new one. What it named and no segment
+// gives back is counted as gone; and what it says was erased or overwritten stays so, also where
+// the segment that said it is lost.
+//
 // Threading:  anywhere; takes DIR/LOCK. The device must have no other poller while it runs.
-// Blocking:   disk; reads every footer, and whole segments where there is none.
+// Blocking:   disk; reads every footer, and whole segments where there is none; the old index.
 // Failure:    `not_found` (no store), `locked`, `format`, `corruption` (no superblock), `io`.
 #pragma once
 
@@ -32,6 +36,7 @@ namespace cairn::tiers {
 struct RepairProgress {
   std::uint64_t segments_done = 0, segments_total = 0;
   std::uint64_t records = 0;
+  std::uint64_t compared = 0;  // entries of the old index, once the segments are done
 };
 
 struct RepairOptions {
@@ -40,14 +45,17 @@ struct RepairOptions {
   /// Reads every byte, instead of the footer's copies of the headers where a footer is sound.
   bool verify_payloads = false;
   std::shared_ptr<rocksdb::FileSystem> index_file_system;  // null: the real one
-  std::function<void(const RepairProgress&)> progress;     // called after each segment
+  std::function<void(const RepairProgress&)> progress;     // after each segment, and comparing
 };
 
 struct RepairReport {
   RebuildReport rebuilt;
   bool superblock_healed = false;  // a bad copy was written again from the good one (or would be)
   bool counters_kept = false;      // the old index could still be read for them
-  std::string old_index;           // where it went; empty where there was none
+  /// Blocks that the old index named and that no segment gives back, those of damaged records among
+  /// them. Without an old index nobody knows.
+  std::uint64_t gone = 0;
+  std::string old_index;  // where it went; empty where there was none
 };
 
 absl::StatusOr<RepairReport> repair_store(Device& device, const RepairOptions& options);

@@ -289,6 +289,7 @@ absl::StatusOr<SegmentSummary> walk_segment(Device& device, const std::string& p
   if (options.sync_first) CAIRN_RETURN_IF_ERROR(file->sync());
   const std::uint64_t before = device.device_counters().bytes_read;
   CAIRN_ASSIGN_OR_RETURN(SegmentSummary summary, Walk(*file, id, options, visit).run());
+  summary.file_bytes = file->size();
   summary.bytes_read = device.device_counters().bytes_read - before;
   return summary;
 }

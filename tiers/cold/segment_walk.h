@@ -100,6 +100,7 @@ struct SegmentSummary {
   std::uint64_t stale = 0;           // of another generation
   std::uint64_t foreign = 0;         // of another store, segment or offset
   std::uint64_t bytes_read = 0;
+  std::uint64_t file_bytes = 0;
 };
 
 absl::StatusOr<SegmentSummary> walk_segment(

@@ -101,6 +101,11 @@ std::uint64_t damaged(const tiers::DroppedRecords& dropped) {
   return dropped.header + dropped.payload;
 }
 
+/// A damaged record that was named counts for both.
+bool is_whole(const tiers::RepairReport& report) {
+  return damaged(report.rebuilt.dropped) == 0 && report.gone == 0;
+}
+
 Json repair_object(const tiers::RepairReport& report, bool dry_run) {
   const tiers::RebuildReport& rebuilt = report.rebuilt;
   const tiers::DroppedRecords& dropped = rebuilt.dropped;
@@ -108,7 +113,8 @@ Json repair_object(const tiers::RepairReport& report, bool dry_run) {
   object["dry_run"] = dry_run;
   object["kept"] = rebuilt.kept;
   object["kept_bytes"] = rebuilt.kept_bytes;
-  object["lost"] = {{"header", dropped.header}, {"payload", dropped.payload}};
+  object["lost"] = {
+      {"header", dropped.header}, {"payload", dropped.payload}, {"gone", report.gone}};
   object["dropped"] = {
       {"stale", dropped.stale},           {"foreign", dropped.foreign},
       {"cleared", dropped.epoch},         {"unknown_namespace", dropped.unknown_namespace},
@@ -135,6 +141,10 @@ std::string repair_table(const tiers::RepairReport& report, bool dry_run) {
              concat("blocks, ", format_size(rebuilt.kept_bytes))});
   table.add({"lost", format_count(damaged(dropped)),
              concat("records: header ", dropped.header, ", payload ", dropped.payload)});
+  if (report.gone > 0) {
+    table.add({"gone", format_count(report.gone),
+               "blocks that the old index named and no segment gives back"});
+  }
   table.add({"rightly dropped",
              format_count(dropped.stale + dropped.foreign + dropped.epoch + dropped.superseded +
                           dropped.erased + dropped.overtaken + dropped.unknown_namespace),
@@ -165,7 +175,10 @@ absl::StatusOr<ExitCode> run_repair(const RepairArguments& arguments, Output& ou
     if (!progress) {
       progress = std::make_unique<Progress>("repairing", "segments", at.segments_total, mode);
     }
-    progress->update(at.segments_done, concat(format_count(at.records), " records"));
+    progress->update(at.segments_done,
+                     at.compared == 0
+                         ? concat(format_count(at.records), " records")
+                         : concat(format_count(at.compared), " entries of the old index compared"));
   };
   const auto repaired = repair_store(*device, options);
   if (!repaired.ok()) return explain_open_error(repaired.status(), arguments.directory);
@@ -173,7 +186,7 @@ absl::StatusOr<ExitCode> run_repair(const RepairArguments& arguments, Output& ou
   if (progress) progress->finish();
   output.object(repair_object(report, arguments.dry_run));
   output.text(repair_table(report, arguments.dry_run));
-  return damaged(report.rebuilt.dropped) == 0 ? ExitCode::ok : ExitCode::partial;
+  return is_whole(report) ? ExitCode::ok : ExitCode::partial;
 }
 
 // --- compact ----------------------------------------------------------------------------
@@ -232,7 +245,7 @@ void add_upkeep_commands(CommandLine& line) {
                       "  cairn repair --dir /var/lib/cairn --dry-run\n"
                       "  cairn repair --dir /var/lib/cairn\n"
                       "Deletes nothing: what it replaces goes to lost+found/.\n"
-                      "Exit 10: repaired, but some records were damaged."},
+                      "Exit 10: repaired, but records were damaged or blocks are gone."},
                      [repair](Output& output) { return run_repair(*repair, output); });
   add_directory_option(command, repair->directory);
   command.flag("--dry-run", repair->dry_run, "Say what would be done; change nothing");

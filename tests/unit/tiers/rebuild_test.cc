@@ -26,6 +26,7 @@ using test::SimDisk;
 constexpr const char* kDirectory = "/store";
 constexpr NamespaceId kAddressed{1};
 constexpr NamespaceId kMutable{2};
+constexpr NamespaceId kCleared{3};
 
 /// A segment file in memory, filled record by record.
 class HandMade {
@@ -126,10 +127,11 @@ class HandMade {
 class Rebuild : public ::testing::Test {
  protected:
   Rebuild() : superblock_(make_superblock(kSegmentBytesMin, 64 * kMiB, 8 * kMiB, 1)) {
-    superblock_.next_namespace_id = 3;
+    superblock_.next_namespace_id = 4;
     superblock_.namespaces.push_back({kAddressed, 0, {.name = "one"}});
     superblock_.namespaces.push_back(
         {kMutable, 0, {.name = "two", .kind = NamespaceKind::mutable_}});
+    superblock_.namespaces.push_back({kCleared, 0, {.name = "three"}});
     SimDevice device(disk_, clock_);
     EXPECT_TRUE(make_store_directories(device, kDirectory).ok());
     EXPECT_TRUE(replace_superblock(device, kDirectory, superblock_).ok());
@@ -144,14 +146,15 @@ class Rebuild : public ::testing::Test {
     segment.write_to(device);
   }
   RebuildReport repaired(bool verify_payloads = false) {
+    return repair_all({.verify_payloads = verify_payloads}).rebuilt;
+  }
+  RepairReport repair_all(RepairOptions options = {}) {
     SimDevice device(disk_, clock_);
-    RepairOptions options;
     options.directory = kDirectory;
-    options.verify_payloads = verify_payloads;
     options.index_file_system = test::make_sim_rocksdb_fs(disk_);
     const auto report = repair_store(device, options);
     EXPECT_TRUE(report.ok()) << report.status();
-    return report.ok() ? report->rebuilt : RebuildReport{};
+    return report.ok() ? *report : RepairReport{};
   }
   std::unique_ptr<Index> open_index(bool create = false) {
     IndexOptions options;
@@ -377,6 +380,53 @@ TEST_F(Rebuild, AHeaderThatIsDamagedUnderASoundFooterIsMetWhereEveryByteIsRead) 
   EXPECT_EQ(version("kept"), 2U);
   EXPECT_EQ(version("erased"), 0U) << "what a tombstone says is known";
   EXPECT_EQ(version("b", kMutable), 0U);
+}
+
+// What the old index named and no segment gives back is told, and what it says was erased or
+// replaced stays so, whichever segment said it.
+TEST_F(Rebuild, WhatALostSegmentTakesAlongIsCountedAndBringsNothingBack) {
+  for (const bool is_missing : {false, true}) {
+    HandMade first = segment(0);
+    first.add(RecordKind::block, "kept", 1, "here");
+    first.add(RecordKind::block, "erased", 2, "erased since");
+    first.add(RecordKind::block, "copied", 3, "the same");
+    HandMade second = segment(1);
+    second.add(RecordKind::block, "gone", 11, "there");
+    second.add(RecordKind::tombstone, "erased", 2);
+    second.add(RecordKind::block, "copied", 12, "the same");
+    first.namespace_id = second.namespace_id = static_cast<std::uint32_t>(kMutable);
+    first.add(RecordKind::block, "b", 4, "replaced");
+    second.add(RecordKind::block, "b", 13, "the newest");
+    second.namespace_id = static_cast<std::uint32_t>(kCleared);
+    second.epoch = superblock_.namespaces[2].epoch;
+    second.add(RecordKind::block, "cleared", 14, "there");
+    first.seal();
+    second.seal();
+    place(first);
+    place(second);
+    lose_index();
+    EXPECT_EQ(repair_all().gone, 0U);
+    // What was cleared since is nobody's loss.
+    ++superblock_.namespaces[2].epoch;
+    SimDevice device(disk_, clock_);
+    ASSERT_TRUE(replace_superblock(device, kDirectory, superblock_).ok());
+    const std::string path = segment_path(kDirectory, static_cast<SegmentId>(1));
+    is_missing ? disk_->take_away(path) : disk_->truncate(path, 100);
+    for (const bool dry_run : {true, false}) {
+      const RepairReport report = repair_all({.dry_run = dry_run});
+      EXPECT_EQ(report.gone, 2U) << "gone, and the newest of b";
+      EXPECT_EQ(report.rebuilt.segments_damaged, 1U);
+      EXPECT_EQ(report.rebuilt.dropped.overtaken, 1U);
+      EXPECT_EQ(report.rebuilt.dropped.erased, 1U);
+      EXPECT_EQ(report.rebuilt.kept, 2U);
+    }
+    EXPECT_EQ(version("kept"), 1U);
+    EXPECT_EQ(version("gone"), 0U);
+    EXPECT_EQ(version("erased"), 0U);
+    EXPECT_EQ(version("copied"), 3U) << "every version is the same";
+    EXPECT_EQ(version("b", kMutable), 0U);
+    EXPECT_EQ(repair_all().gone, 0U) << "told once";
+  }
 }
 
 TEST_F(Rebuild, RollForwardAppliesOnlyWhatTheIndexCouldNotKnow) {
