@@ -163,6 +163,35 @@ TEST_F(Cli, ASegmentThatIsCutOrMissingIsTenAndRepairSaysWhatIsGone) {
   }
 }
 
+TEST_F(Cli, DoctorSeesWhatAStoreLacks) {
+  const auto store = [this](int exit) {
+    const CliResult doctor = run_json({"doctor"});
+    expect_object(doctor, "cairn.doctor/1", exit);
+    return doctor.object()["checks"].back();
+  };
+  make_store();
+  EXPECT_EQ(store(0)["verdict"], "ok");
+  for (const char* name : {"/CAIRN", "/state/CAIRN.copy"}) {
+    const std::string bytes = read_file(dir() + name);
+    std::filesystem::remove(dir() + name);
+    EXPECT_EQ(store(7)["found"], std::string(name + 1) + " is missing");
+    write_file(dir() + name, bytes.substr(0, 100));
+    EXPECT_EQ(store(7)["found"], std::string(name + 1) + " is damaged");
+    ASSERT_EQ(run({"repair"}).exit, 0) << "as doctor says";
+    EXPECT_EQ(store(0)["verdict"], "ok");
+  }
+  const int segment = run_json({"inspect", "entry", "greeting"}).object()["place"]["segment"];
+  std::filesystem::resize_file(segment_file(segment), 100'000);
+  EXPECT_EQ(store(7)["found"], "1 segment is cut short (" + std::to_string(segment) + ")");
+  std::filesystem::remove(segment_file(segment));
+  const auto missing = store(7);
+  EXPECT_EQ(missing["verdict"], "bad");
+  EXPECT_EQ(missing["found"], "1 segment is missing (" + std::to_string(segment) + ")");
+  EXPECT_THAT(missing["fix"].get<std::string>(), HasSubstr("repair"));
+  EXPECT_EQ(run({"repair"}).exit, 10);
+  EXPECT_EQ(store(0)["verdict"], "ok");
+}
+
 TEST_F(Cli, DoctorLooksAtMachineAndStore) {
   const CliResult machine = run_cairn({"doctor", "--json"});
   EXPECT_THAT(machine.exit, testing::AnyOf(0, 7));

@@ -7,6 +7,7 @@
 #include "engine/base/status.h"
 #include "engine/base/text.h"
 #include "tiers/cold/layout.h"
+#include "tiers/cold/rocksdb_index.h"
 #include "tiers/cold/wait_for.h"
 
 namespace cairn::tiers {
@@ -83,6 +84,31 @@ std::string uuid_text(const StoreUuid& uuid) {
 
 absl::StatusOr<LoadedSuperblock> inspect_superblock(Device& device, const std::string& directory) {
   return load_superblock(device, directory);
+}
+
+absl::StatusOr<InspectedFiles> inspect_files(Device& device, const std::string& directory) {
+  CAIRN_ASSIGN_OR_RETURN(const LoadedSuperblock loaded, load_superblock(device, directory));
+  InspectedFiles out;
+  out.superblock = loaded.primary;
+  out.superblock_copy = loaded.copy;
+  IndexOptions options;
+  options.directory = index_path(directory);
+  options.store = loaded.superblock.store;
+  options.read_only = true;
+  CAIRN_ASSIGN_OR_RETURN(const std::unique_ptr<Index> index, open_rocksdb_index(options));
+  CAIRN_ASSIGN_OR_RETURN(const std::vector<SegmentRow> rows, index->segments());
+  for (const SegmentRow& row : rows) {
+    if (row.state == SegmentState::free) continue;  // perhaps its file was given back
+    const absl::StatusOr<FileInfo> file = device.info(segment_path(directory, row.segment));
+    if (has_code(file.status(), ErrorCode::not_found)) {
+      out.missing.push_back(row.segment);
+    } else if (!file.ok()) {
+      return file.status();
+    } else if (file->bytes < loaded.superblock.segment_bytes) {
+      out.cut.push_back(row.segment);
+    }
+  }
+  return out;
 }
 
 absl::StatusOr<InspectedSegment> inspect_segment(Device& device, const std::string& directory,

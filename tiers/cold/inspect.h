@@ -32,6 +32,16 @@ std::string uuid_text(const StoreUuid& uuid);
 
 absl::StatusOr<LoadedSuperblock> inspect_superblock(Device& device, const std::string& directory);
 
+/// What a store cannot do without, as far as names and lengths tell: no payload is read, and of the
+/// index its rows alone.
+struct InspectedFiles {
+  CopyState superblock = CopyState::sound;
+  CopyState superblock_copy = CopyState::sound;
+  std::vector<SegmentId> missing;  // in use, and there is no such file
+  std::vector<SegmentId> cut;      // in use, and shorter than a segment is
+};
+absl::StatusOr<InspectedFiles> inspect_files(Device& device, const std::string& directory);
+
 /// A record's header as found. Owns its key.
 struct InspectedRecord {
   RecordFields fields;  // key and chunk table are empty here

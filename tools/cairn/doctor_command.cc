@@ -9,8 +9,11 @@
 #include <fstream>
 #include <memory>
 #include <sstream>
+#include <string>
+#include <vector>
 
 #include "engine/base/text.h"
+#include "tiers/cold/inspect.h"
 #include "tiers/io/device.h"
 #include "tools/cairn/commands.h"
 #include "tools/cairn/diagnosis.h"
@@ -106,6 +109,50 @@ Finding check_rocksdb_build() {
   return {"RocksDB", Verdict::warn, "not found among the loaded libraries", ""};
 }
 
+bool is_lost(tiers::CopyState copy) {
+  return copy == tiers::CopyState::missing || copy == tiers::CopyState::damaged;
+}
+
+/// "2 segments are missing (3, 7, …)"; empty where there are none.
+std::string tell_segments(std::string_view what, const std::vector<tiers::SegmentId>& segments) {
+  constexpr std::size_t kNamed = 8;
+  if (segments.empty()) return {};
+  std::string names;
+  for (std::size_t i = 0; i < std::min(segments.size(), kNamed); ++i) {
+    names += concat(i == 0 ? "" : ", ", static_cast<std::uint32_t>(segments[i]));
+  }
+  if (segments.size() > kNamed) names += ", …";
+  return concat(segments.size(), segments.size() == 1 ? " segment is " : " segments are ", what,
+                " (", names, ")");
+}
+
+/// What an opening does not mind, or does not meet: a superblock has a copy, and a segment is
+/// looked at when something is read from it.
+Finding judge_files(const tiers::InspectedFiles& files, const std::string& directory) {
+  std::vector<std::string> found;
+  std::string fix;
+  const auto tell_copy = [&](std::string_view name, tiers::CopyState copy) {
+    if (is_lost(copy)) found.push_back(concat(name, " is ", tiers::copy_state_name(copy)));
+  };
+  tell_copy("CAIRN", files.superblock);
+  tell_copy("state/CAIRN.copy", files.superblock_copy);
+  if (!found.empty()) {
+    fix = concat("`cairn repair --dir ", directory, "` writes it again from the other copy");
+  }
+  const std::array<std::string, 2> told = {tell_segments("missing", files.missing),
+                                           tell_segments("cut short", files.cut)};
+  for (const std::string& one : told) {
+    if (one.empty()) continue;
+    fix = concat("`cairn verify --dir ", directory, "` says which blocks are lost; `cairn repair",
+                 " --dir ", directory, "` goes on with the others");
+    found.push_back(one);
+  }
+  if (found.empty()) return {"store", Verdict::ok, "", ""};
+  std::string all;
+  for (const std::string& one : found) all += concat(all.empty() ? "" : "; ", one);
+  return {"store", Verdict::bad, all, fix};
+}
+
 /// `not_found` where there is none.
 absl::StatusOr<Finding> check_store(const std::string& directory) {
   const auto store = open_for_reading(directory);
@@ -121,6 +168,13 @@ absl::StatusOr<Finding> check_store(const std::string& directory) {
   const DurableHealth health = (*store)->cold().health();
   if (health.degraded)
     return Finding{"store", Verdict::bad, concat("degraded: ", health.reason), ""};
+  CAIRN_ASSIGN_OR_RETURN(const auto device, tiers::open_device(directory, {}));
+  const auto files = tiers::inspect_files(*device, directory);
+  if (!files.ok()) {
+    return Finding{"store", Verdict::bad, std::string(message_of(files.status())), ""};
+  }
+  Finding damage = judge_files(*files, directory);
+  if (damage.verdict != Verdict::ok) return damage;
   const bool clean = (*store)->cold().opened_clean();
   return Finding{"store", Verdict::ok, clean ? "sound, closed cleanly" : "sound, was stopped", ""};
 }
