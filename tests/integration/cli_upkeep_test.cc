@@ -192,6 +192,51 @@ TEST_F(Cli, DoctorSeesWhatAStoreLacks) {
   EXPECT_EQ(store(0)["verdict"], "ok");
 }
 
+TEST_F(Cli, BytesThatWereCutOffAreSix) {
+  make_store();
+  const std::string payload = random_bytes(300'000);
+  ASSERT_EQ(run({"put", "k", "-"}, payload).exit, 0);
+  const std::string segment = dir() + "/segments/000000.seg";
+  for (const std::uintmax_t bytes : {100'000U, 4096U, 0U}) {
+    SCOPED_TRACE(bytes);
+    std::filesystem::resize_file(segment, bytes);
+    const CliResult got = run_json({"get", "k"});
+    expect_error(got, 6, "corruption");
+    EXPECT_THAT(got.object()["message"].get<std::string>(), HasSubstr("the file ends before it"));
+    expect_object(run_json({"verify"}), "cairn.verify/1", 6);
+  }
+}
+
+TEST_F(Cli, WithoutItsSegmentsAStoreIsDamagedAndNotMissing) {
+  make_store();
+  std::filesystem::rename(dir() + "/segments", temp_.file("aside"));
+  const auto before = fingerprint(dir());
+  for (const CliArguments& command : {CliArguments{"get", "greeting"},
+                                      {"ls"},
+                                      {"stats"},
+                                      {"verify"},
+                                      {"repair", "--dry-run"},
+                                      {"inspect", "segment", "0"},
+                                      {"inspect", "entry", "greeting"},
+                                      {"put", "k", "-"},
+                                      {"erase", "greeting"}}) {
+    SCOPED_TRACE(command.front());
+    const CliResult gone = run_json(command, "x");
+    expect_error(gone, 6, "corruption");
+    EXPECT_THAT(gone.object()["hint"].get<std::string>(), HasSubstr("repair"));
+  }
+  const CliResult doctor = run_json({"doctor"});
+  expect_object(doctor, "cairn.doctor/1", 7);
+  EXPECT_EQ(doctor.object()["checks"].back()["verdict"], "bad");
+  EXPECT_EQ(fingerprint(dir()).size(), before.size());
+  std::filesystem::rename(temp_.file("aside"), dir() + "/segments");
+  EXPECT_EQ(run({"get", "greeting"}).out, "hello") << "brought back, nothing is lost";
+  std::filesystem::remove_all(dir() + "/segments");
+  EXPECT_THAT(run({"repair"}).exit, testing::AnyOf(0, 10));
+  EXPECT_EQ(run({"get", "greeting"}).exit, 3);
+  EXPECT_EQ(run({"put", "greeting", "-"}, "again").exit, 0);
+}
+
 TEST_F(Cli, DoctorLooksAtMachineAndStore) {
   const CliResult machine = run_cairn({"doctor", "--json"});
   EXPECT_THAT(machine.exit, testing::AnyOf(0, 7));

@@ -23,20 +23,14 @@ namespace {
 
 constexpr std::uint64_t kCleanerBytes = 8 * kMiB;  // one batch read, one written
 
-/// The largest payload whose record and footer fit into an empty segment, whatever its key.
-std::uint64_t block_bytes_max_of(std::uint64_t segment_bytes) {
-  const auto chunks =
-      static_cast<std::uint32_t>(std::min(segment_bytes, kBlockBytesMax) / kPlaneChunkBytesMin + 1);
-  const std::uint64_t header = record_header_bytes(kKeyLengthMax, chunks);
-  const std::uint64_t overhead = kPage + round_up(header, kPage) + footer_bytes(header);
-  return std::min(kBlockBytesMax, segment_bytes / kPage * kPage - overhead);
-}
-
 absl::StatusOr<std::vector<SegmentId>> segment_files(Device& device, const std::string& directory) {
-  CAIRN_ASSIGN_OR_RETURN(const std::vector<DirectoryEntry> entries,
-                         device.list(segments_path(directory)));
+  const auto entries = device.list(segments_path(directory));
+  if (has_code(entries.status(), ErrorCode::not_found)) {
+    return make_error(ErrorCode::corruption, concat(segments_path(directory), " is missing"));
+  }
+  CAIRN_RETURN_IF_ERROR(entries.status());
   std::vector<SegmentId> files;
-  for (const DirectoryEntry& entry : entries) {
+  for (const DirectoryEntry& entry : *entries) {
     if (const auto id = segment_of_name(entry.name); id && !entry.is_directory)
       files.push_back(*id);
   }
@@ -146,6 +140,9 @@ absl::StatusOr<OpenedStore> open_store_files(const ColdOptions& options,
     if (loaded->read_only_required && !opened.read_only) {
       return make_error(ErrorCode::format, "the store has features that this build can only read");
     }
+    // Before a missing directory is made again: an empty one in its place would lose every block,
+    // where all that is missing may be a mount.
+    CAIRN_ASSIGN_OR_RETURN(opened.files, segment_files(device, options.directory));
     if (!opened.read_only) {
       CAIRN_RETURN_IF_ERROR(make_store_directories(device, options.directory));
       if (loaded->needs_healing()) {
@@ -162,7 +159,9 @@ absl::StatusOr<OpenedStore> open_store_files(const ColdOptions& options,
                       concat("a limit of ", format_size(limit), " leaves no room for segments of ",
                              format_size(superblock.segment_bytes)));
   }
-  CAIRN_ASSIGN_OR_RETURN(opened.files, segment_files(device, options.directory));
+  if (is_new) {
+    CAIRN_ASSIGN_OR_RETURN(opened.files, segment_files(device, options.directory));
+  }
   auto index = open_index(options, opened, is_new);
   const bool nothing_to_lose = opened.files.empty() && !opened.read_only;
   if (has_code(index.status(), ErrorCode::corruption) && nothing_to_lose) {
@@ -236,7 +235,7 @@ ColdTier::ColdTier(const ColdOptions& options, const ColdRuntime& runtime, Opene
   core_.read_only = opened.read_only;
   core_.index = std::move(opened.index);
   before_ = core_.index->counters();
-  block_bytes_max_ = block_bytes_max_of(core_.segment_bytes);
+  block_bytes_max_ = block_bytes_max_for(core_.segment_bytes);
   sync_.set_ensure_file([this](Segment& segment) { return opener_.ensure_file(segment); });
   opener_.set_sync(
       [this](Segment& segment, SyncDone done) { sync_.sync(segment, std::move(done)); });

@@ -8,6 +8,7 @@
 
 #include "engine/base/check.h"
 #include "engine/base/text.h"
+#include "tiers/cold/layout.h"
 
 namespace cairn::tiers {
 namespace {
@@ -184,11 +185,17 @@ void ColdReader::finished(const std::shared_ptr<Request>& request, Transfer& tra
         if (!item->done) plan(request->job, std::span<Item* const>(&item, 1));
       }
     } else {
-      const std::string what = concat("read segment ", static_cast<std::uint32_t>(segment.id),
-                                      " @ ", request->items.front()->place.offset);
-      finish(*request->items.front(),
-             transfer.error != 0 ? from_errno(transfer.error, what)
-                                 : make_error(ErrorCode::io, concat(what, ": short read")));
+      Item& item = *request->items.front();
+      const std::string what =
+          concat("read segment ", static_cast<std::uint32_t>(segment.id), " @ ", item.place.offset);
+      if (transfer.error != 0) {
+        finish(item, from_errno(transfer.error, what));
+      } else if (is_cut_short(segment, transfer)) {
+        ask_index(request->job, item,
+                  make_error(ErrorCode::corruption, concat(what, ": the file ends before it")));
+      } else {
+        finish(item, make_error(ErrorCode::io, concat(what, ": short read")));
+      }
     }
   } else {
     std::size_t buffer = 0;
@@ -220,6 +227,13 @@ void ColdReader::finished(const std::shared_ptr<Request>& request, Transfer& tra
     }
   }
   if (segment.reads_in_flight == 0) hooks_.quiet(segment);
+}
+
+/// Bytes behind the end of a file are gone and bad; all others may come with the next try. Asks the
+/// file system on the I/O loop, which nothing but a read that failed does.
+bool ColdReader::is_cut_short(const Segment& segment, const Transfer& transfer) const {
+  const auto file = core_.device.info(segment_path(core_.options.directory, segment.id));
+  return file.ok() && file->bytes < transfer.offset + transfer.requested();
 }
 
 absl::Status ColdReader::check(const Item& item, ByteSpan record, bool direct) const {

@@ -65,6 +65,7 @@ class ColdReader {
   void plan(const std::shared_ptr<Job>& job, std::span<Item* const> items);
   void start(const std::shared_ptr<Request>& request);
   void finished(const std::shared_ptr<Request>& request, Transfer& transfer);
+  bool is_cut_short(const Segment& segment, const Transfer& transfer) const;
   absl::Status check(const Item& item, ByteSpan record, bool direct) const;
   void ask_index(const std::shared_ptr<Job>& job, Item& item, absl::Status why);
   void answer(const std::shared_ptr<Job>& job, Item& item, const absl::Status& why,

@@ -7,6 +7,7 @@
 #include "engine/base/status.h"
 #include "engine/base/text.h"
 #include "tiers/cold/format.h"
+#include "tiers/cold/record.h"
 
 namespace cairn::tiers {
 
@@ -85,6 +86,14 @@ std::uint64_t segment_bytes_for(std::uint64_t cold_bytes) {
 
 std::uint64_t index_bytes_for(std::uint64_t cold_bytes) {
   return std::max(16 * kMiB, round_up(cold_bytes / 32, kMiB));
+}
+
+std::uint64_t block_bytes_max_for(std::uint64_t segment_bytes) {
+  const auto chunks =
+      static_cast<std::uint32_t>(std::min(segment_bytes, kBlockBytesMax) / kPlaneChunkBytesMin + 1);
+  const std::uint64_t header = record_header_bytes(kKeyLengthMax, chunks);
+  const std::uint64_t overhead = kPage + round_up(header, kPage) + footer_bytes(header);
+  return std::min(kBlockBytesMax, segment_bytes / kPage * kPage - overhead);
 }
 
 SpacePlan plan_space(std::uint64_t cold_bytes, std::uint64_t segment_bytes,

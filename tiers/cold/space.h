@@ -68,6 +68,8 @@ constexpr std::uint64_t kColdBytesMin = 40 * kMiB;
 
 std::uint64_t segment_bytes_for(std::uint64_t cold_bytes);
 std::uint64_t index_bytes_for(std::uint64_t cold_bytes);
+/// The largest payload whose record and footer fit into an empty segment, whatever its key.
+std::uint64_t block_bytes_max_for(std::uint64_t segment_bytes);
 /// For a store whose segment size is fixed already.
 SpacePlan plan_space(std::uint64_t cold_bytes, std::uint64_t segment_bytes,
                      std::uint64_t index_bytes);

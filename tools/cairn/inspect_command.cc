@@ -150,6 +150,8 @@ absl::StatusOr<ExitCode> inspect_segment(const SegmentArguments& arguments, Outp
                                                 static_cast<tiers::SegmentId>(arguments.id),
                                                 store.ok() ? &(*store)->cold() : nullptr);
   if (has_code(inspected.status(), ErrorCode::not_found)) {
+    const absl::Status why = explain_open_error(inspected.status(), arguments.directory);
+    if (has_code(why, ErrorCode::corruption)) return why;
     return with_hint(make_error(ErrorCode::not_found, concat("there is no segment ", arguments.id)),
                      "the files in segments/ are named after them");
   }

@@ -16,6 +16,7 @@
 #include "tiers/cold/format.h"
 #include "tiers/cold/inspect.h"
 #include "tiers/cold/layout.h"
+#include "tiers/cold/space.h"
 #include "tools/cairn/waiting.h"
 
 namespace cairn::tools {
@@ -95,6 +96,14 @@ bool superblock_is_lost(const std::string& directory) {
   return has_code(superblock.status(), ErrorCode::corruption);
 }
 
+/// Of a store, whose superblock is there.
+bool has_no_segments(const std::string& directory) {
+  struct stat info {};
+  if (stat(tiers::segments_path(directory).c_str(), &info) == 0 || errno != ENOENT) return false;
+  const auto device = tiers::open_device(directory, {});
+  return device.ok() && tiers::inspect_superblock(**device, directory).ok();
+}
+
 }  // namespace
 
 void add_directory_option(Command& command, std::string& directory) {
@@ -140,6 +149,14 @@ absl::Status check_store_exists(const std::string& directory) {
 }
 
 absl::Status explain_open_error(absl::Status status, const std::string& directory) {
+  const bool gone =
+      has_code(status, ErrorCode::not_found) || has_code(status, ErrorCode::corruption);
+  if (gone && has_no_segments(directory)) {
+    return with_hint(
+        make_error(ErrorCode::corruption, concat(tiers::segments_path(directory), " is missing")),
+        concat("bring it back: mount what belongs there, or from a backup; `cairn repair --dir ",
+               directory, "` begins anew without the blocks"));
+  }
   if (has_code(status, ErrorCode::not_found)) {
     return with_hint(std::move(status), kMakersHint);
   }
