@@ -250,10 +250,54 @@ TEST_F(Cli, GetIntoAFileReplacesItWhole) {
   EXPECT_EQ(read_file(file), "hello");
   EXPECT_EQ(run({"get", "nothing", "-f", file}).exit, 3);
   EXPECT_EQ(read_file(file), "hello");
-  EXPECT_NE(run({"get", "greeting", "-f", temp_.file("no/such/place")}).exit, 0);
   for (const auto& entry : std::filesystem::directory_iterator(temp_.path())) {
     EXPECT_THAT(entry.path().filename().string(), testing::AnyOf("out", "store"));
   }
+}
+
+TEST_F(Cli, AFileThatCannotBeWrittenIsNoMiss) {
+  make_store();
+  for (const std::string& file : {temp_.file("no/such/place"), temp_.path()}) {
+    SCOPED_TRACE(file);
+    const CliResult got = run_json({"get", "greeting", "-f", file});
+    expect_error(got, 1, "io");
+    EXPECT_THAT(got.object()["hint"].get<std::string>(), HasSubstr("name a file"));
+  }
+  EXPECT_THAT(run({"get", "greeting", "-f", temp_.path()}).err, HasSubstr("is a directory"));
+}
+
+TEST_F(Cli, GetWritesThroughLinksAndIntoWhatIsNoFile) {
+  namespace fs = std::filesystem;
+  make_store();
+  fs::create_directory(temp_.file("elsewhere"));
+  for (const char* target : {"there", "not-yet"}) {
+    SCOPED_TRACE(target);
+    const std::string file = temp_.file("elsewhere/") + target;
+    if (std::string_view(target) == "there") write_file(file, "old");
+    fs::create_symlink(std::string("elsewhere/") + target, temp_.file("link"));
+    fs::create_symlink(temp_.file("link"), temp_.file("link-to-link"));
+    ASSERT_EQ(run({"get", "greeting", "-f", temp_.file("link-to-link")}).exit, 0);
+    EXPECT_EQ(read_file(file), "hello");
+    EXPECT_TRUE(fs::is_symlink(temp_.file("link")));
+    EXPECT_TRUE(fs::is_symlink(temp_.file("link-to-link")));
+    fs::remove(temp_.file("link"));
+    fs::remove(temp_.file("link-to-link"));
+  }
+  // The link's own name is of ours, so that a failure harms no /dev/stdout.
+  fs::create_symlink("/proc/self/fd/1", temp_.file("stdout"));
+  EXPECT_EQ(run({"get", "greeting", "-f", temp_.file("stdout")}).out, "hello");
+  EXPECT_TRUE(fs::is_symlink(temp_.file("stdout")));
+  fs::create_symlink("loop", temp_.file("loop"));
+  EXPECT_EQ(run({"get", "greeting", "-f", temp_.file("loop")}).exit, 1);
+}
+
+TEST_F(Cli, GetIntoDashIsStdout) {
+  make_store();
+  EXPECT_EQ(run({"get", "greeting", "-f", "-"}).out, "hello");
+  EXPECT_FALSE(std::filesystem::exists("-"));
+  const CliResult empty = run({"get", "greeting", "-f", ""});
+  EXPECT_EQ(empty.exit, 2);
+  EXPECT_THAT(empty.err, HasSubstr("the name of the file is empty; - is stdout"));
 }
 
 TEST_F(Cli, ErasedIsGone) {

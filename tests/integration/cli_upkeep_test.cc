@@ -387,9 +387,24 @@ TEST_F(Cli, BenchListsItsNames) {
   const auto object = list.object();
   for (const auto& one : object["benches"]) names.push_back(one["name"]);
   EXPECT_THAT(names, testing::ElementsAre("lookup", "hash", "acquire", "cold-load", "cold-put",
-                                          "cold-get", "write-amp", "restart", "catalog"));
+                                          "cold-get", "write-amp", "restart", "codec", "catalog"));
   expect_error(run_cairn({"bench", "lokup", "--json"}), 2, "invalid_argument");
   EXPECT_EQ(run_cairn({"bench"}).exit, 2);
+}
+
+TEST_F(Cli, BenchSaysWhatItDidNotFind) {
+  write_file(temp_.file("file"), "a file");
+  for (const std::string& place : {temp_.file("none"), temp_.file("file")}) {
+    const CliResult bench = run_cairn({"bench", "cold-load", "--quick", "--dir", place, "--json"});
+    expect_error(bench, 1, "io");
+    EXPECT_THAT(bench.object()["hint"].get<std::string>(), HasSubstr("--dir names"));
+  }
+  const Environment path("PATH", "/nonexistent");
+  const CliResult bench =
+      run_cairn({"bench", "cold-load", "--quick", "--dir", temp_.path(), "--json"});
+  expect_error(bench, 1, "io");
+  EXPECT_THAT(bench.object()["message"].get<std::string>(), HasSubstr("apt-get install fio"));
+  EXPECT_THAT(bench.object()["hint"].get<std::string>(), HasSubstr("PATH"));
 }
 
 }  // namespace

@@ -1,19 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Replays of made-up requests, killed at many points: every byte verified, nothing promised is
 // lost, nothing is left behind.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <csignal>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <optional>
 #include <string>
 
-#include "tests/integration/cli_harness.h"
-#include "tests/support/seed.h"
-#include "tests/support/temp_dir.h"
+#include "tests/integration/cli_fixture.h"
 
 namespace cairn::test {
 namespace {
@@ -22,18 +15,6 @@ using testing::HasSubstr;
 
 class Replay : public testing::Test {
  protected:
-  // What a replay makes for itself goes here, and must be gone when it ends.
-  Replay() {
-    if (const char* const before = std::getenv("TMPDIR")) tmpdir_before_ = before;
-    setenv("TMPDIR", temp_.path().c_str(), 1);
-  }
-  ~Replay() override {
-    if (tmpdir_before_) {
-      setenv("TMPDIR", tmpdir_before_->c_str(), 1);
-    } else {
-      unsetenv("TMPDIR");
-    }
-  }
   bool nothing_left() const { return std::filesystem::is_empty(temp_.path()); }
 
   static CliArguments tiny(CliArguments more) {
@@ -77,7 +58,8 @@ class Replay : public testing::Test {
   }
 
   TempDir temp_{"replay"};
-  std::optional<std::string> tmpdir_before_;
+  // What a replay makes for itself goes here, and must be gone when it ends.
+  Environment tmpdir_{"TMPDIR", temp_.path()};
 };
 
 TEST_F(Replay, ServesVerifiesAndLeavesNothingBehind) {

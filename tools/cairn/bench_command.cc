@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // bench: runs one of the named benches and prints each figure beside its yardstick.
+#include <cstdlib>
+#include <filesystem>
 #include <memory>
 
 #include "bench/registry.h"
 #include "engine/base/text.h"
 #include "tools/cairn/commands.h"
+#include "tools/cairn/files.h"
 #include "tools/cairn/values.h"
 
 namespace cairn::tools {
@@ -89,6 +92,22 @@ void print_report(const bench::Report& report, Output& output) {
   output.text(table.text());
 }
 
+/// What a bench does not find is never a block or a store of the user's.
+absl::Status explain_bench_error(const absl::Status& status, const std::string& directory) {
+  const char* const temporary = std::getenv("TMPDIR");
+  const std::string place = !directory.empty()     ? directory
+                            : temporary != nullptr ? temporary
+                                                   : std::string();
+  std::error_code error;
+  if (!place.empty() && !std::filesystem::is_directory(place, error)) {
+    return with_hint(not_a_miss(status),
+                     concat(place, " is not a directory: ", directory.empty() ? "TMPDIR" : "--dir",
+                            " names one that is there, for the data of the bench"));
+  }
+  if (!has_code(status, ErrorCode::not_found)) return status;
+  return with_hint(not_a_miss(status), "install what is missing, or add its place to PATH");
+}
+
 absl::StatusOr<ExitCode> run_bench(const BenchArguments& arguments, Output& output) {
   if (arguments.list) return list_benches(output);
   if (arguments.name.empty()) {
@@ -101,8 +120,9 @@ absl::StatusOr<ExitCode> run_bench(const BenchArguments& arguments, Output& outp
       .quick = arguments.quick,
       .directory = arguments.directory,
       .progress = [&output](std::string_view line) { output.note(line); }};
-  CAIRN_ASSIGN_OR_RETURN(const bench::Report report, chosen->run(settings));
-  print_report(report, output);
+  const absl::StatusOr<bench::Report> report = chosen->run(settings);
+  if (!report.ok()) return explain_bench_error(report.status(), arguments.directory);
+  print_report(*report, output);
   return ExitCode::ok;
 }
 

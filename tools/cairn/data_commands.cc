@@ -233,7 +233,19 @@ void add_data_commands(CommandLine& line) {
   add_directory_option(command, get->directory);
   command.key("KEY", get->key, kKeyHelp, Need::required);
   add_namespace_option(command, get->ns);
-  command.text("-f,--file", get->file, "FILE", "Write here, whole or not at all, not to stdout");
+  command.option("-f,--file", "FILE", "Write here, whole or not at all; - is stdout",
+                 [get](const std::string& typed) -> absl::Status {
+                   if (typed.empty()) {
+                     return make_error(ErrorCode::invalid_argument,
+                                       "the name of the file is empty; - is stdout");
+                   }
+                   if (typed == "-") {
+                     get->file.reset();
+                   } else {
+                     get->file = typed;
+                   }
+                   return absl::OkStatus();
+                 });
   command.flag("--force", get->force, "Binary to a terminal, too");
 
   const auto erase = std::make_shared<EraseArguments>();

@@ -45,7 +45,74 @@ absl::Status write_all(int fd, ByteSpan content, const std::string& path) {
   return absl::OkStatus();
 }
 
+/// Where a name leads in the end.
+struct OutputPlace {
+  std::string path;
+  bool special = false;  // written as it is: it cannot be replaced by a file beside it
+};
+
+bool is_kernels(const struct stat& info) {
+  struct stat proc {};
+  return stat("/proc", &proc) == 0 && info.st_dev == proc.st_dev;
+}
+
+/// Follows links, also to where nothing is yet: what is replaced is the file, never a link to it.
+absl::StatusOr<OutputPlace> place_of(const std::string& path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    if (S_ISDIR(info.st_mode)) return make_error(ErrorCode::io, concat(path, " is a directory"));
+    return OutputPlace{path, true};
+  }
+  constexpr int kLinksMax = 40;  // the kernel's own
+  std::filesystem::path at = path;
+  for (int links = 0; links < kLinksMax; ++links) {
+    if (lstat(at.c_str(), &info) != 0 || !S_ISLNK(info.st_mode)) return OutputPlace{at.string()};
+    // Those in /proc/self/fd stand for an open file, whose name may be another's by now.
+    if (is_kernels(info)) return OutputPlace{path, true};
+    std::error_code error;
+    const std::filesystem::path target = std::filesystem::read_symlink(at, error);
+    if (error) return from_errno(error.value(), path);
+    at = at.parent_path() / target;
+  }
+  return from_errno(ELOOP, path);
+}
+
+absl::Status write_in_place(const std::string& path, ByteSpan content) {
+  // Behind what is there: a shell's `>> log` that comes in as /dev/stdout keeps its lines.
+  const Descriptor file(open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+  if (file.get() < 0) return from_errno(errno, path);
+  return write_all(file.get(), content, path);
+}
+
+absl::Status replace_whole(const std::string& path, ByteSpan content) {
+  std::string beside = path + ".XXXXXX";
+  const Descriptor file(mkstemp(beside.data()));
+  if (file.get() < 0) return from_errno(errno, concat("create a file beside ", path));
+  RemoveUnlessKept half_written(beside);
+  CAIRN_RETURN_IF_ERROR(write_all(file.get(), content, beside));
+  if (fsync(file.get()) != 0) return from_errno(errno, concat("sync ", beside));
+  if (rename(beside.c_str(), path.c_str()) != 0)
+    return from_errno(errno, concat("rename to ", path));
+  half_written.keep();
+  return absl::OkStatus();
+}
+
+absl::Status explain_output_error(const absl::Status& status, const std::string& path) {
+  if (has_code(status, ErrorCode::no_space)) {
+    return with_hint(status, concat("free some space where ", path,
+                                    " is to be, or raise the limit on the size of a file "
+                                    "(`ulimit -f`)"));
+  }
+  return with_hint(not_a_miss(status),
+                   "name a file, new or not, in a directory that exists and may be written to");
+}
+
 }  // namespace
+
+absl::Status not_a_miss(const absl::Status& status) {
+  if (!has_code(status, ErrorCode::not_found)) return status;
+  return make_error(ErrorCode::io, message_of(status));
+}
 
 absl::StatusOr<std::string> read_all(const std::string& path, std::uint64_t bytes_max,
                                      std::string_view what) {
@@ -81,24 +148,10 @@ absl::StatusOr<std::string> read_all(const std::string& path, std::uint64_t byte
 }
 
 absl::Status write_file_whole(const std::string& path, ByteSpan content) {
-  // A pipe or a device cannot be replaced; it is written as it is.
-  struct stat info {};
-  const bool special = stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode);
-  if (special) {
-    const Descriptor file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
-    if (file.get() < 0) return from_errno(errno, path);
-    return write_all(file.get(), content, path);
-  }
-  std::string beside = path + ".XXXXXX";
-  const Descriptor file(mkstemp(beside.data()));
-  if (file.get() < 0) return from_errno(errno, concat("create a file beside ", path));
-  RemoveUnlessKept half_written(beside);
-  CAIRN_RETURN_IF_ERROR(write_all(file.get(), content, beside));
-  if (fsync(file.get()) != 0) return from_errno(errno, concat("sync ", beside));
-  if (rename(beside.c_str(), path.c_str()) != 0)
-    return from_errno(errno, concat("rename to ", path));
-  half_written.keep();
-  return absl::OkStatus();
+  auto place = place_of(path);
+  if (!place.ok()) return explain_output_error(place.status(), path);
+  return explain_output_error(
+      place->special ? write_in_place(path, content) : replace_whole(place->path, content), path);
 }
 
 std::uint64_t allocated_bytes(const std::string& directory, std::string_view folder) {
@@ -128,7 +181,10 @@ absl::StatusOr<TemporaryDirectory> TemporaryDirectory::make() {
   const char* const parent = std::getenv("TMPDIR");
   std::string path =
       concat(parent != nullptr && *parent != '\0' ? parent : "/var/tmp", "/cairn-XXXXXX");
-  if (mkdtemp(path.data()) == nullptr) return from_errno(errno, concat("mkdtemp ", path));
+  if (mkdtemp(path.data()) == nullptr) {
+    return with_hint(not_a_miss(from_errno(errno, concat("make a directory ", path))),
+                     "set TMPDIR to a directory that exists and may be written to");
+  }
   return TemporaryDirectory(path);
 }
 

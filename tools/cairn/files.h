@@ -20,8 +20,13 @@ absl::StatusOr<std::string> read_all(const std::string& path, std::uint64_t byte
                                      std::string_view what);
 
 /// Beside it, synced, renamed: the file has its old content or the new, whole. A new file is
-/// readable by its owner alone, because KV tells what users asked.
+/// readable by its owner alone, because KV tells what users asked. Links are followed and stay;
+/// what is no regular file (a pipe, a device, /dev/stdout) is written as it is.
 absl::Status write_file_whole(const std::string& path, ByteSpan content);
+
+/// `not_found` is a block, or a store, that is not there; of anything else it becomes `io`, so that
+/// no script takes it for a miss.
+absl::Status not_a_miss(const absl::Status& status);
 
 /// Text that may go to a terminal: printable UTF-8, newlines and tabs.
 bool is_text(std::string_view bytes);
