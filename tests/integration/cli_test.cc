@@ -155,6 +155,16 @@ TEST_F(Cli, ABlockLargerThanASegmentIsRefusedWithTheLimit) {
   make_store();  // 256 MiB: segments of 4 MiB
   const CliResult put = run_json({"put", "k", "-"}, random_bytes(std::size_t{5} << 20));
   expect_error(put, 1, "too_large");
+  EXPECT_THAT(put.object()["hint"].get<std::string>(), HasSubstr("--cold 768MiB"));
+}
+
+TEST_F(Cli, ABlockThatANewStoreCannotHoldMakesNone) {
+  const std::string payload = random_bytes(std::size_t{5} << 20);
+  const CliResult put = run_json({"put", "k", "-", "--cold", "256MiB"}, payload);
+  expect_error(put, 1, "too_large");
+  EXPECT_THAT(put.object()["hint"].get<std::string>(), HasSubstr("--cold 768MiB"));
+  EXPECT_FALSE(std::filesystem::exists(dir()));
+  EXPECT_EQ(run({"put", "k", "-", "--cold", "768MiB"}, payload).exit, 0) << "as the hint says";
 }
 
 TEST_F(Cli, TooLargeABlockMakesNoStore) {

@@ -84,6 +84,8 @@ absl::StatusOr<ExitCode> run_put(const PutArguments& arguments, Output& output) 
   if (!may_exist) CAIRN_RETURN_IF_ERROR(check_kind(arguments, fresh.kind));
   CAIRN_ASSIGN_OR_RETURN(const std::string payload,
                          read_all(arguments.file, kBlockBytesMax, "a block"));
+  CAIRN_RETURN_IF_ERROR(
+      check_block_fits(arguments.directory, arguments.cold_bytes, payload.size()));
   CAIRN_ASSIGN_OR_RETURN(auto store, open_or_create(arguments.directory, arguments.cold_bytes));
 
   const auto existing = find_namespace(*store, arguments.ns);
@@ -99,6 +101,11 @@ absl::StatusOr<ExitCode> run_put(const PutArguments& arguments, Output& output) 
   const PutOptions options{.durability = durability,
                            .links = arguments.parent ? Links::given : Links::absent};
   const auto results = store->engine().put_sync(ns, {&block, 1}, options);
+  if (has_code(results.at(0).status, ErrorCode::too_large)) {
+    return with_hint(results[0].status,
+                     concat("a store keeps the size of its segments, and with it this limit; ",
+                            roomy_store(payload.size()), " holds it"));
+  }
   CAIRN_RETURN_IF_ERROR(results.at(0).status);
   CAIRN_RETURN_IF_ERROR(close_store(std::move(store)));
 

@@ -76,8 +76,10 @@ void ReplayJournal::acknowledge(BlockNumber block, Durability durability, std::u
 }
 
 void ReplayJournal::end_put(BlockNumber block) {
-  mark(block).pending.store(0);
+  // In this order, as in begin_put: what is counted is never more than what is marked, so that who
+  // sees a put in flight and kills finds it pending.
   shared_->in_flight.fetch_sub(1);
+  mark(block).pending.store(0);
 }
 
 void ReplayJournal::report_evicted(std::optional<BlockNumber> block, std::uint64_t sequence,

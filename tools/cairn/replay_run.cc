@@ -91,7 +91,21 @@ bool has_ended(pid_t child, int options) {
   do {
     ended = waitpid(child, &status, options);
   } while (ended < 0 && errno == EINTR);
-  return ended == child;
+  return ended == child && !WIFSTOPPED(status);
+}
+
+enum class Attempt : std::uint8_t { killed, too_late, ended };
+
+/// Between a look and a kill the last put may get its answer. So the child is stopped first, all of
+/// its threads, and looked at again: what is seen then is what the kill meets.
+Attempt try_to_kill(const ReplaySetting& setting, pid_t child) {
+  kill(child, SIGSTOP);
+  if (has_ended(child, WUNTRACED)) return Attempt::ended;
+  const bool puts = setting.journal.puts_in_flight() > 0;
+  kill(child, puts ? SIGKILL : SIGCONT);
+  if (!puts) return Attempt::too_late;
+  has_ended(child, 0);
+  return Attempt::killed;
 }
 
 /// Watches from outside and kills when the time has come.
@@ -114,10 +128,9 @@ absl::StatusOr<ChildEnd> watch(const ReplaySetting& setting, pid_t child, Progre
     const bool puts = setting.journal.puts_in_flight() > 0;
     if (puts) end.last_chance = done;
     if (puts && done >= target) {
-      kill(child, SIGKILL);
-      has_ended(child, 0);
-      end.killed = true;
-      return end;
+      const Attempt attempt = try_to_kill(setting, child);
+      end.killed = attempt == Attempt::killed;
+      if (attempt != Attempt::too_late) return end;
     }
     progress.update(done, concat(format_size(setting.journal.verified_bytes()), " verified"));
     pause_watching();
@@ -202,6 +215,20 @@ absl::StatusOr<ReplayReport> replay_in(const ReplaySetting& setting, Output& out
   return report;
 }
 
+/// Out here, because hints do not come through the journal.
+absl::Status explain_failure(const absl::Status& status, std::uint64_t block_bytes) {
+  if (has_code(status, ErrorCode::too_large)) {
+    return with_hint(status, concat("a store keeps the size of its segments: ",
+                                    roomy_store(block_bytes), " holds such blocks"));
+  }
+  if (has_code(status, ErrorCode::mismatch)) {
+    return with_hint(status,
+                     "a replay needs that namespace for itself: name another --dir, or other "
+                     "--block-tokens");
+  }
+  return status;
+}
+
 }  // namespace
 
 absl::StatusOr<ReplayReport> run_replay(ReplayOptions options, Output& output) {
@@ -218,6 +245,8 @@ absl::StatusOr<ReplayReport> run_replay(ReplayOptions options, Output& output) {
   CAIRN_ASSIGN_OR_RETURN(const ReplayPlan plan, make_plan(options));
   CAIRN_ASSIGN_OR_RETURN(const workload::KvModel model, workload::KvModel::make(options.model));
   CAIRN_RETURN_IF_ERROR(check_sizes(options, model.block_bytes()));
+  CAIRN_RETURN_IF_ERROR(
+      check_block_fits(options.directory, options.cold_bytes, model.block_bytes()));
 
   std::optional<TemporaryDirectory> temporary;
   if (options.directory.empty()) {
@@ -228,7 +257,9 @@ absl::StatusOr<ReplayReport> run_replay(ReplayOptions options, Output& output) {
   CAIRN_RETURN_IF_ERROR(check_place_for_store(options.directory));
   if (!check_store_exists(options.directory).ok()) CAIRN_RETURN_IF_ERROR(check_room(options));
   CAIRN_ASSIGN_OR_RETURN(const auto journal, ReplayJournal::make(plan.blocks()));
-  return replay_in({options, plan, model, *journal}, output);
+  auto report = replay_in({options, plan, model, *journal}, output);
+  if (!report.ok()) return explain_failure(report.status(), model.block_bytes());
+  return report;
 }
 
 }  // namespace cairn::tools

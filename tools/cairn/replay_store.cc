@@ -72,10 +72,16 @@ absl::StatusOr<ReplayStore> open_replay_store(const ReplayOptions& options, cons
     }
     opened.namespace_id = ns->id;
   } else {
-    CAIRN_ASSIGN_OR_RETURN(
-        opened.namespace_id,
-        opened.store->engine().open_namespace(model.descriptor(
-            opened.namespace_name, static_cast<std::uint32_t>(options.block_tokens))));
+    const auto ns = opened.store->engine().open_namespace(
+        model.descriptor(opened.namespace_name, static_cast<std::uint32_t>(options.block_tokens)));
+    if (has_code(ns.status(), ErrorCode::mismatch)) {
+      return make_error(ErrorCode::mismatch,
+                        concat("the store has a namespace '", opened.namespace_name,
+                               "' that is no replay's: it was made for other blocks than those of ",
+                               options.model));
+    }
+    CAIRN_RETURN_IF_ERROR(ns.status());
+    opened.namespace_id = *ns;
   }
   opened.evictions->learn(plan, opened.namespace_id, opened.store->cold().block_id_secret());
   return opened;

@@ -39,6 +39,10 @@ void install_signal_handlers() {
   sigemptyset(&action.sa_mask);
   CAIRN_CHECK(sigaction(SIGINT, &action, nullptr) == 0);
   CAIRN_CHECK(sigaction(SIGTERM, &action, nullptr) == 0);
+  struct sigaction before {};
+  CAIRN_CHECK(sigaction(SIGHUP, nullptr, &before) == 0);
+  // Under nohup it is ignored, and stays so.
+  if (before.sa_handler != SIG_IGN) CAIRN_CHECK(sigaction(SIGHUP, &action, nullptr) == 0);
   action.sa_handler = SIG_IGN;
   CAIRN_CHECK(sigaction(SIGPIPE, &action, nullptr) == 0);
   CAIRN_CHECK(sigaction(SIGXFSZ, &action, nullptr) == 0);
@@ -78,6 +82,7 @@ void leave_signals_to_parent() {
   action.sa_handler = SIG_IGN;
   sigemptyset(&action.sa_mask);
   CAIRN_CHECK(sigaction(SIGINT, &action, nullptr) == 0);
+  CAIRN_CHECK(sigaction(SIGHUP, &action, nullptr) == 0);
   action.sa_handler = SIG_DFL;
   CAIRN_CHECK(sigaction(SIGTERM, &action, nullptr) == 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// signals.h — Ctrl-C and SIGTERM: leave with 130, and leave nothing behind.
+// signals.h — Ctrl-C, SIGTERM and SIGHUP: leave with 130, and leave nothing behind.
 //
 // A store needs no farewell: what was acknowledged is there. So most commands end at once;
 // one that has something to take away asks to be told instead.
@@ -11,8 +11,9 @@
 
 namespace cairn::tools {
 
-/// From here on SIGINT and SIGTERM end the process with 130, and SIGPIPE and SIGXFSZ do nothing: a
-/// pipe that closed, or a file that may not grow, is seen by who writes to it.
+/// From here on SIGINT, SIGTERM and, where it was not ignored, SIGHUP end the process with 130, and
+/// SIGPIPE and SIGXFSZ do nothing: a pipe that closed, or a file that may not grow, is seen by who
+/// writes to it.
 void install_signal_handlers();
 
 /// While one lives, the first signal only makes interrupted() true; the second ends the process.
@@ -39,7 +40,7 @@ class RemoveUnlessKept {
   std::string path_;
 };
 
-/// In a forked child: Ctrl-C is the parent's business, and the child dies with it.
+/// In a forked child: Ctrl-C and a hang-up are the parent's business, and the child dies with it.
 void leave_signals_to_parent();
 
 }  // namespace cairn::tools

@@ -25,6 +25,7 @@ namespace {
 // One block of the largest size is leased at a time, and half of hot is leasable.
 constexpr std::uint64_t kHotBytes = 256 * kMiB;
 constexpr std::uint64_t kColdBytesDefaultMax = 64 * kGiB;
+constexpr std::uint64_t kColdBytesStep = 128 * kMiB;  // what makes segments larger by 1 MiB
 constexpr Duration kRecoveryPatience = Duration::seconds(60);
 
 // Of each entry the index holds 58 bytes beside its key and what RocksDB adds; none is compressed.
@@ -196,7 +197,7 @@ absl::StatusOr<std::unique_ptr<Store>> open_or_create(const std::string& directo
   if (!exists.ok() && !has_code(exists, ErrorCode::not_found)) return exists;
   if (!exists.ok() && !cold_bytes) {
     CAIRN_ASSIGN_OR_RETURN(const std::uint64_t free_bytes, free_disk_bytes(directory));
-    cold_bytes = default_cold_bytes(free_bytes);
+    CAIRN_ASSIGN_OR_RETURN(cold_bytes, default_cold_bytes(directory, free_bytes));
   }
   options.cold.cold_bytes = cold_bytes.value_or(0);
   return open_with(options);
@@ -221,8 +222,41 @@ std::uint64_t metadata_bytes_for(std::uint64_t index_bytes, std::uint64_t memory
                   std::min({wanted, memory_bytes / 2, kMetadataBytesMax}));
 }
 
-std::uint64_t default_cold_bytes(std::uint64_t free_bytes) {
-  return std::min(free_bytes / 2, kColdBytesDefaultMax);
+absl::StatusOr<std::uint64_t> default_cold_bytes(const std::string& directory,
+                                                 std::uint64_t free_bytes) {
+  const std::uint64_t half = free_bytes / 2;
+  if (half >= tiers::kColdBytesMin) return std::min(half, kColdBytesDefaultMax);
+  return with_hint(
+      make_error(ErrorCode::no_space,
+                 concat("the disk of ", directory, " has ", format_size(free_bytes),
+                        " free; a new store takes half of it and needs ",
+                        format_size(tiers::kColdBytesMin))),
+      "free some disk, name a --dir on a larger one, or say with --cold how much it may take");
+}
+
+std::string roomy_store(std::uint64_t block_bytes) {
+  std::uint64_t cold_bytes = tiers::kColdBytesMin;
+  while (cold_bytes < kColdBytesDefaultMax &&
+         tiers::block_bytes_max_for(tiers::segment_bytes_for(cold_bytes)) < block_bytes) {
+    cold_bytes = round_up(cold_bytes + 1, kColdBytesStep);
+  }
+  return concat("a new store with --cold ", cold_bytes / kMiB, "MiB or more");
+}
+
+absl::Status check_block_fits(const std::string& directory, std::optional<std::uint64_t> cold_bytes,
+                              std::uint64_t block_bytes) {
+  if (check_store_exists(directory).ok() || block_bytes > kBlockBytesMax) return absl::OkStatus();
+  if (!cold_bytes) {
+    CAIRN_RETURN_IF_ERROR(check_place_for_store(directory));
+    CAIRN_ASSIGN_OR_RETURN(const std::uint64_t free_bytes, free_disk_bytes(directory));
+    CAIRN_ASSIGN_OR_RETURN(cold_bytes, default_cold_bytes(directory, free_bytes));
+  }
+  const std::uint64_t most = tiers::block_bytes_max_for(tiers::segment_bytes_for(*cold_bytes));
+  if (block_bytes <= most) return absl::OkStatus();
+  return with_hint(
+      make_error(ErrorCode::too_large, concat("a block of ", block_bytes, " bytes; the limit is ",
+                                              most, " with --cold ", format_size(*cold_bytes))),
+      concat("a larger --cold makes larger segments: ", roomy_store(block_bytes), " holds it"));
 }
 
 std::optional<NamespaceInfo> find_namespace(Store& store, std::string_view name) {

@@ -46,7 +46,15 @@ absl::Status check_place_for_store(const std::string& directory);
 std::uint64_t metadata_bytes_for(std::uint64_t index_bytes, std::uint64_t memory_bytes);
 /// Bytes free for the directory or the nearest of its parents that exists.
 absl::StatusOr<std::uint64_t> free_disk_bytes(const std::string& directory);
-std::uint64_t default_cold_bytes(std::uint64_t free_bytes);
+/// The limit of a new store that is given none; `no_space` where the disk has not even that.
+absl::StatusOr<std::uint64_t> default_cold_bytes(const std::string& directory,
+                                                 std::uint64_t free_bytes);
+/// `too_large` where a store would be made, with this limit or the default one, whose segments
+/// are too small for such a block: better said before it is made.
+absl::Status check_block_fits(const std::string& directory, std::optional<std::uint64_t> cold_bytes,
+                              std::uint64_t block_bytes);
+/// "a new store with --cold 768MiB or more": whose segments are large enough for such a block.
+std::string roomy_store(std::uint64_t block_bytes);
 
 /// The namespace as the store has it; empty where it has none of that name.
 std::optional<NamespaceInfo> find_namespace(Store& store, std::string_view name);
