@@ -186,6 +186,12 @@ TEST_F(Cli, HintsOfUsageErrorsNameTheCommand) {
   const CliResult small = run({"put", "k", "-", "--cold", "1MiB"}, "x");
   EXPECT_EQ(small.exit, 2);
   EXPECT_THAT(small.err, HasSubstr("see `cairn put --help`"));
+  EXPECT_THAT(small.err, HasSubstr("the least is 24MiB"));
+  EXPECT_EQ(run({"put", "k", "-", "--cold", "23MiB"}, "x").exit, 2);
+  EXPECT_EQ(run({"put", "k", "-", "--cold", "24MiB"}, "x").exit, 0);
+  const CliResult large = run({"put", "k", "-", "--cold", "20000000T"}, "x");
+  EXPECT_EQ(large.exit, 2);
+  EXPECT_THAT(large.err, HasSubstr("too large"));
   const CliResult requests = run_cairn({"replay", "--requests", "0"});
   EXPECT_EQ(requests.exit, 2);
   EXPECT_THAT(requests.err, HasSubstr("see `cairn replay --help`"));

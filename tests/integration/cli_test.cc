@@ -229,7 +229,10 @@ TEST_F(Cli, WrittenAndDurableAreKeptByAClosedStoreAndMemoryIsNot) {
     ASSERT_EQ(run({"put", durability, "-", "--durability", durability}, durability).exit, 0);
     EXPECT_EQ(run({"get", durability}).out, durability);
   }
-  EXPECT_EQ(run({"put", "m", "-", "--durability", "memory"}, "m").exit, 0);
+  const CliResult memory = run({"put", "m", "-", "--durability", "memory"}, "m");
+  EXPECT_EQ(memory.exit, 0);
+  EXPECT_THAT(memory.err, HasSubstr("the block is not kept"));
+  EXPECT_THAT(run({"put", "d", "-"}, "d").err, IsEmpty());
   EXPECT_EQ(run({"get", "m"}).exit, 3) << "memory ends with its process";
   EXPECT_EQ(run({"put", "k", "-", "--durability", "forever"}, "x").exit, 2);
 }
@@ -349,6 +352,7 @@ TEST_F(Cli, ListsInOrderOneObjectALine) {
   EXPECT_THAT(keys(run_json({"ls", "--namespace", "other"})), testing::ElementsAre("b/9"));
   EXPECT_EQ(keys(run_json({"ls", "--all-namespaces"})).size(), 7U);
   EXPECT_THAT(keys(run_json({"ls", "zzz"})), IsEmpty());
+  expect_error(run_json({"ls", "--all-namespaces", "--namespace", "other"}), 2, "invalid_argument");
   expect_error(run_json({"ls", "--namespace", "none"}), 3, "not_found");
 
   const auto detailed = run_json({"ls", "a", "--long"}).objects().at(0);

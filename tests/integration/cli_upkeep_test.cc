@@ -57,6 +57,20 @@ TEST_F(Cli, InspectDecodesSuperblockSegmentAndEntry) {
   EXPECT_EQ(run({"inspect"}).exit, 2);
 }
 
+TEST_F(Cli, InspectTakesTheDirectoryBeforeTheWordBehindIt) {
+  make_store();
+  for (const CliArguments& what :
+       {CliArguments{"superblock"}, {"segment", "0"}, {"entry", "greeting"}}) {
+    CliArguments before = {"inspect", "--json", "--dir", dir()};
+    before.insert(before.end(), what.begin(), what.end());
+    expect_object(run_cairn(before), "cairn.inspect/1");
+    before.erase(before.begin() + 2, before.begin() + 4);
+    const CliResult none = run_cairn(before);
+    expect_error(none, 2, "invalid_argument");
+    EXPECT_EQ(none.object()["message"], "--dir is required");
+  }
+}
+
 TEST_F(Cli, ASoundStoreVerifiesAndRepairsToItself) {
   make_store();
   ASSERT_EQ(run({"put", "second", "-"}, random_bytes(300'000)).exit, 0);
@@ -70,6 +84,10 @@ TEST_F(Cli, ASoundStoreVerifiesAndRepairsToItself) {
   expect_object(run_json({"repair"}), "cairn.repair/1");
   EXPECT_EQ(run({"get", "greeting"}).out, "hello");
   expect_object(run_json({"compact"}), "cairn.compact/1");
+  expect_object(run_json({"compact", "--dead", "0"}), "cairn.compact/1");
+  const CliResult all = run_json({"compact", "--dead", "1"});
+  expect_error(all, 2, "invalid_argument");
+  EXPECT_THAT(all.object()["message"].get<std::string>(), HasSubstr("from 0 to less than 1"));
   EXPECT_EQ(run({"get", "second"}).out, random_bytes(300'000));
 }
 
@@ -375,6 +393,9 @@ TEST_F(Cli, ExplainRefusesWhatTheSchemeCannotSay) {
   expect_error(explain({"--scheme", "sglang", "--lora", "a"}, "[1,2]"), 2, "invalid_argument");
   expect_error(explain({"--scheme", "sglang-bigram", "--salt", "a"}, "[1,2]"), 2,
                "invalid_argument");
+  for (const char* scheme : {"sglang", "sglang-bigram", "flexkv"}) {
+    expect_error(explain({"--scheme", scheme, "--seed", "7"}, "[1,2]"), 2, "invalid_argument");
+  }
   expect_error(explain({"--scheme", "md5"}, "[1,2]"), 2, "invalid_argument");
   expect_error(explain({"--scheme", "native"}, "[1,x]"), 2, "invalid_argument");
   expect_error(explain({"--scheme", "native", "--group", "x"}, "[1]"), 2, "invalid_argument");

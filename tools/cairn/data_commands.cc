@@ -120,6 +120,9 @@ absl::StatusOr<ExitCode> run_put(const PutArguments& arguments, Output& output) 
                          : concat(outcome_name(results[0].outcome), " "),
                      format_key(arguments.key), ", ", format_size(payload.size()), ", ",
                      durability_name(durability)));
+  if (durability == Durability::memory) {
+    output.note("memory ends with its process, and this one ends now: the block is not kept");
+  }
   return ExitCode::ok;
 }
 

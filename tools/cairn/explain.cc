@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "engine/base/check.h"
 #include "engine/base/status.h"
 #include "engine/base/text.h"
 #include "engine/hash/chain.h"
@@ -113,9 +114,26 @@ absl::StatusOr<std::vector<OwnedFeature>> parse_features(std::string_view text) 
   return features;
 }
 
+bool takes_seed(HashScheme scheme) {
+  switch (scheme) {
+    case HashScheme::sglang:
+    case HashScheme::sglang_bigram:
+    case HashScheme::flexkv:
+      return false;
+    case HashScheme::native:
+    case HashScheme::vllm_sha256_cbor:
+    case HashScheme::vllm_xxhash_cbor:
+    case HashScheme::dynamo:
+    case HashScheme::llm_d:
+      return true;
+  }
+  CAIRN_UNREACHABLE();
+}
+
 /// The option that this scheme does not know; empty if there is none.
 std::string_view refused_option(const ExplainOptions& options, HashScheme scheme) {
   if (options.model && scheme != HashScheme::llm_d) return "--model";
+  if (options.seed && !takes_seed(scheme)) return "--seed";
   if (takes_extra_keys(scheme)) return "";
   if (options.lora) return "--lora";
   if (options.salt) return "--salt";
@@ -146,14 +164,16 @@ absl::StatusOr<std::vector<std::string>> explain_keys(const ExplainOptions& opti
         concat("--scheme: there is no '", options.scheme, "'; there are ", hash_scheme_list()));
   }
   if (const std::string_view option = refused_option(options, *scheme); !option.empty()) {
-    return invalid(concat(option, " does not go with ", options.scheme,
-                          option == "--model" ? ": of all chains llm-d's alone has the model in it"
-                                              : ": what such a chain makes of it is not known"));
+    const std::string_view why =
+        option == "--model"  ? ": of all chains llm-d's alone has the model in it"
+        : option == "--seed" ? ": such a chain has none"
+                             : ": what such a chain makes of it is not known";
+    return invalid(concat(option, " does not go with ", options.scheme, why));
   }
   auto tokens = parse_tokens(options.tokens);
   if (!tokens.ok()) return with_context(tokens.status(), "--tokens");
   auto chain = HashChain::make({.scheme = *scheme,
-                                .seed = options.seed,
+                                .seed = options.seed.value_or(""),
                                 .block_tokens = options.block_tokens,
                                 .model = options.model.value_or(""),
                                 .group = options.group});

@@ -25,7 +25,7 @@ namespace cairn::tools {
 /// The options as given. File options hold the file's content, not its name.
 struct ExplainOptions {
   std::string scheme;  // as hash_scheme_name() has them
-  std::string seed;
+  std::optional<std::string> seed;
   std::uint64_t block_tokens = 16;
   std::string tokens;  // a JSON array of, or white space between, integers from 0 to 4294967295
   std::optional<std::string> lora;
@@ -42,7 +42,8 @@ struct ExplainOptions {
 absl::StatusOr<std::vector<std::uint32_t>> parse_tokens(std::string_view text);
 
 /// The keys of the full blocks, as bytes. lora, salt, features and embeds are refused where the
-/// scheme takes no extra keys, and model with all but llm-d, also when they are empty.
+/// scheme takes no extra keys, seed where it has none, and model with all but llm-d, also when they
+/// are empty.
 absl::StatusOr<std::vector<std::string>> explain_keys(const ExplainOptions& options);
 
 struct Residency {

@@ -25,6 +25,7 @@ std::string hex_number(std::uint64_t number) {
 }
 
 absl::StatusOr<std::unique_ptr<tiers::Device>> device_for(const std::string& directory) {
+  if (directory.empty()) return make_error(ErrorCode::invalid_argument, "--dir is required");
   CAIRN_RETURN_IF_ERROR(check_store_exists(directory));
   return tiers::open_device(directory, {});
 }
@@ -199,8 +200,8 @@ struct EntryArguments {
 };
 
 absl::StatusOr<ExitCode> inspect_entry(const EntryArguments& arguments, Output& output) {
-  CAIRN_ASSIGN_OR_RETURN(auto store, open_for_reading(arguments.directory));
   CAIRN_ASSIGN_OR_RETURN(const auto device, device_for(arguments.directory));
+  CAIRN_ASSIGN_OR_RETURN(auto store, open_for_reading(arguments.directory));
   CAIRN_ASSIGN_OR_RETURN(const NamespaceInfo ns, get_namespace(*store, arguments.ns));
   CAIRN_ASSIGN_OR_RETURN(
       const auto entry,
@@ -244,20 +245,28 @@ void add_inspect_command(CommandLine& line) {
                             "Changes nothing. Exit 6: something there is bad."},
                            {});
 
+  // Before the word behind inspect or after it: each takes the option, and all fill one string.
   const auto directory = std::make_shared<std::string>();
+  const auto add_directory = [&directory](Command& to) {
+    to.text("--dir", *directory, "DIR", "The store's directory; needed");
+  };
+  add_directory(group);
   Command command =
       group.add({"superblock", "What the store is: format, identity, namespaces",
                  "  cairn inspect superblock --dir /var/lib/cairn\n"
                  "Needs no lock: it also looks at a store that another process has open.\n"
                  "Exit 6: one of its two copies is damaged or missing."},
                 [directory](Output& output) { return inspect_superblock(*directory, output); });
-  add_directory_option(command, *directory);
+  add_directory(command);
 
   const auto segment = std::make_shared<SegmentArguments>();
   command = group.add(
       {"segment", "Every record of one segment", "  cairn inspect segment 17 --dir /var/lib/cairn"},
-      [segment](Output& output) { return inspect_segment(*segment, output); });
-  add_directory_option(command, segment->directory);
+      [segment, directory](Output& output) {
+        segment->directory = *directory;
+        return inspect_segment(*segment, output);
+      });
+  add_directory(command);
   command.positional(
       "ID", "The number in its file's name",
       [segment](const std::string& typed) -> absl::Status {
@@ -271,8 +280,11 @@ void add_inspect_command(CommandLine& line) {
   command = group.add({"entry", "One block: its entry in the index and its record",
                        "  cairn inspect entry greeting --dir /var/lib/cairn\n"
                        "  cairn inspect entry hex:00ff --dir D --namespace llama-8b"},
-                      [entry](Output& output) { return inspect_entry(*entry, output); });
-  add_directory_option(command, entry->directory);
+                      [entry, directory](Output& output) {
+                        entry->directory = *directory;
+                        return inspect_entry(*entry, output);
+                      });
+  add_directory(command);
   command.key("KEY", entry->key, "The key: bytes as typed, or hex: and digits",
               Command::Need::required);
   add_namespace_option(command, entry->ns);

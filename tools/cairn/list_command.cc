@@ -16,7 +16,8 @@ namespace {
 constexpr std::size_t kPage = 1024;
 
 struct ListArguments {
-  std::string directory, ns, prefix;
+  std::string directory, prefix;
+  std::optional<std::string> ns;
   bool all_namespaces = false;
   bool detailed = false;
 };
@@ -30,7 +31,7 @@ class Lister {
       names_[static_cast<std::uint32_t>(info.id)] = info.descriptor.name;
     }
     if (!arguments_.all_namespaces) {
-      const auto wanted = find_namespace(store, arguments_.ns);
+      const auto wanted = find_namespace(store, ns());
       if (!wanted) return no_namespace(store);
       only_ = wanted->id;
     }
@@ -47,8 +48,12 @@ class Lister {
  private:
   /// The default namespace is there even before its first put.
   absl::Status no_namespace(Store& store) const {
-    if (arguments_.ns == kDefaultNamespace) return absl::OkStatus();
-    return get_namespace(store, arguments_.ns).status();
+    if (ns() == kDefaultNamespace) return absl::OkStatus();
+    return get_namespace(store, ns()).status();
+  }
+
+  std::string_view ns() const {
+    return arguments_.ns ? std::string_view(*arguments_.ns) : kDefaultNamespace;
   }
 
   void visit(const StoredBlock& block) {
@@ -113,6 +118,10 @@ class Lister {
 };
 
 absl::StatusOr<ExitCode> run_list(const ListArguments& arguments, Output& output) {
+  if (arguments.all_namespaces && arguments.ns) {
+    return make_error(ErrorCode::invalid_argument,
+                      "--all-namespaces and --namespace do not go together");
+  }
   CAIRN_ASSIGN_OR_RETURN(auto store, open_for_reading(arguments.directory));
   if (arguments.detailed && !output.json()) {
     output.text("     bytes    sequence          key");
@@ -150,7 +159,8 @@ void add_list_command(CommandLine& line) {
         return absl::OkStatus();
       },
       Command::Need::optional);
-  add_namespace_option(command, arguments->ns);
+  command.text("--namespace", arguments->ns, "NAME",
+               concat("Which namespace [", kDefaultNamespace, "]"));
   command.flag("--all-namespaces", arguments->all_namespaces, "Of every namespace");
   command.flag("--long", arguments->detailed, "Everything that is known of each block");
 }

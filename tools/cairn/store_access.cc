@@ -90,6 +90,18 @@ bool holds_something_else(const std::string& directory) {
              tiers::kSuperblockMagic;
 }
 
+/// A store keeps its segments' size, and its limit has to leave room for a few of them.
+std::string least_limit(const std::string& directory) {
+  const auto device = tiers::open_device(directory, {});
+  if (!device.ok()) return {};
+  const auto loaded = tiers::inspect_superblock(**device, directory);
+  if (!loaded.ok()) return {};
+  const std::uint64_t segments = (tiers::kReservedSegments + 1) * loaded->superblock.segment_bytes;
+  // The index gets its share, but never more than half.
+  const std::uint64_t bytes = segments + std::min(segments, loaded->superblock.index_bytes);
+  return concat("; the least is ", (bytes + kMiB - 1) / kMiB, "MiB");
+}
+
 bool superblock_is_lost(const std::string& directory) {
   const auto device = tiers::open_device(directory, {});
   if (!device.ok()) return false;
@@ -165,6 +177,10 @@ absl::Status explain_open_error(absl::Status status, const std::string& director
     return with_hint(std::move(status),
                      "nothing was changed; name the directory of a store, or one that is empty or "
                      "does not exist yet");
+  }
+  if (has_code(status, ErrorCode::invalid_argument)) {
+    return make_error(ErrorCode::invalid_argument,
+                      concat(message_of(status), least_limit(directory)));
   }
   if (has_code(status, ErrorCode::corruption)) {
     if (superblock_is_lost(directory)) {

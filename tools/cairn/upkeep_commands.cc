@@ -260,7 +260,7 @@ void add_upkeep_commands(CommandLine& line) {
   command.option(
       "--dead", "F", "Share of the space in use that may stay dead",
       [compact](const std::string& typed) -> absl::Status {
-        CAIRN_ASSIGN_OR_RETURN(compact->dead_fraction, parse_fraction(typed));
+        CAIRN_ASSIGN_OR_RETURN(compact->dead_fraction, parse_fraction(typed, FractionFrom::zero));
         return absl::OkStatus();
       },
       "0.05");

@@ -105,6 +105,11 @@ std::string format_key(std::string_view key) {
 absl::StatusOr<std::uint64_t> parse_size_value(std::string_view text) {
   const auto size = parse_size(text);
   if (size) return *size;
+  const std::size_t digits = std::min(text.find_first_not_of("0123456789."), text.size());
+  if (parse_number(text.substr(0, digits)) && parse_size(concat("1", text.substr(digits)))) {
+    return make_error(ErrorCode::invalid_argument,
+                      concat("'", text, "' is too large: a size is below 8388608 TiB"));
+  }
   return bad_value(text,
                    "a size: a number and one of K M G T KiB MiB GiB TiB (powers of 1024) or "
                    "KB MB GB TB (of 1000)");
@@ -138,10 +143,13 @@ absl::StatusOr<Durability> parse_durability(std::string_view text) {
   return bad_value(text, "a durability: memory, written or durable");
 }
 
-absl::StatusOr<double> parse_fraction(std::string_view text) {
+absl::StatusOr<double> parse_fraction(std::string_view text, FractionFrom from) {
   const auto value = parse_number(text);
-  if (value && *value > 0 && *value < 1) return *value;
-  return bad_value(text, "a fraction between 0 and 1");
+  const bool enough = value && (*value > 0 || (*value == 0 && from == FractionFrom::zero));
+  if (enough && *value < 1) return *value;
+  return bad_value(text, from == FractionFrom::zero
+                             ? "a fraction from 0 to less than 1"
+                             : "a fraction between 0 and 1, neither of them");
 }
 
 std::optional<std::string_view> nearest(std::string_view word,

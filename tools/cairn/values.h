@@ -31,8 +31,10 @@ absl::StatusOr<std::uint64_t> parse_count(std::string_view text);
 /// "250ms", "30s", "5m", "2h"; a bare number is seconds.
 absl::StatusOr<Duration> parse_duration(std::string_view text);
 absl::StatusOr<Durability> parse_durability(std::string_view text);
-/// Between 0 and 1, both excluded.
-absl::StatusOr<double> parse_fraction(std::string_view text);
+enum class FractionFrom : std::uint8_t { above_zero, zero };
+/// Less than 1.
+absl::StatusOr<double> parse_fraction(std::string_view text,
+                                      FractionFrom from = FractionFrom::above_zero);
 
 /// The candidate that was probably meant, if any is near enough.
 std::optional<std::string_view> nearest(std::string_view word,

@@ -122,6 +122,9 @@ TEST(Explain, WhatCannotBeIsRefusedByName) {
     EXPECT_EQ(error_of({.scheme = scheme, .features = "[]"}).find("--mm "), 0U);
     EXPECT_EQ(error_of({.scheme = scheme, .embeds = ""}).find("--embeds "), 0U);
   }
+  for (const char* scheme : {"sglang", "sglang-bigram", "flexkv"}) {
+    EXPECT_EQ(error_of({.scheme = scheme, .seed = "7"}).find("--seed does not go with "), 0U);
+  }
   EXPECT_EQ(error_of({.scheme = "dynamo", .salt = "s"}).find("--salt does not go with dynamo"), 0U);
   EXPECT_EQ(error_of({.scheme = "dynamo", .seed = "x"}).find("--seed: a seed of Dynamo's"), 0U);
   EXPECT_EQ(error_of({.scheme = "native", .model = "m"}).find("--model does not go with"), 0U);

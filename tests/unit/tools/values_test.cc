@@ -74,6 +74,10 @@ TEST(Values, SizesAreAsDocumented) {
   for (const char* bad : {"", "x", "-1", "1Q", "1 2", "G"}) {
     EXPECT_FALSE(parse_size_value(bad).ok()) << bad;
   }
+  const auto large = parse_size_value("20000000T").status();
+  EXPECT_THAT(std::string(message_of(large)), testing::HasSubstr("too large"));
+  EXPECT_THAT(std::string(message_of(parse_size_value("1Q").status())),
+              testing::HasSubstr("is not a size"));
 }
 
 TEST(Values, CountsTimesFractionsAndDurabilitiesAreChecked) {
@@ -90,6 +94,10 @@ TEST(Values, CountsTimesFractionsAndDurabilitiesAreChecked) {
   EXPECT_DOUBLE_EQ(*parse_fraction("0.5"), 0.5);
   for (const char* bad : {"0", "1", "-0.1", "nan", "inf", "half"}) {
     EXPECT_FALSE(parse_fraction(bad).ok()) << bad;
+  }
+  EXPECT_DOUBLE_EQ(*parse_fraction("0", FractionFrom::zero), 0);
+  for (const char* bad : {"-0.1", "1", "nan"}) {
+    EXPECT_FALSE(parse_fraction(bad, FractionFrom::zero).ok()) << bad;
   }
   EXPECT_EQ(*parse_durability("written"), Durability::written);
   EXPECT_FALSE(parse_durability("forever").ok());
