@@ -17,13 +17,11 @@ namespace {
 bool needs_licence_line(const SourceFile& file) {
   static const std::map<std::string, std::string> without = {
       {"LICENSE", "is the licence"},
-      {"CMakePresets.json", "JSON has no comments"},
   };
   if (without.contains(file.path)) return false;
-  // Data and prose: vectors, results, fixtures and corpora are read as they are.
-  for (const char* extension : {".md", ".json", ".jsonl", ".svg", ".txt", ".csv"}) {
-    if (file.has_extension(extension) && file.path.find("CMakeLists") == std::string::npos)
-      return false;
+  // Data has no comments: vectors, fixtures and corpora are read as they are.
+  for (const char* extension : {".json", ".jsonl", ".csv"}) {
+    if (file.has_extension(extension)) return false;
   }
   return !file.is_under("tests/golden/fixtures") && !file.is_under("tests/fuzz/corpus");
 }
