@@ -230,6 +230,24 @@ TEST(StallSim, AHeaderThatIsReadShortIsAnErrorWithAName) {
   world.close();
 }
 
+TEST(StallSim, AShortReadOfBytesThatAreThereIsNoCorruption) {
+  ColdWorld world({.seed = 26});
+  ASSERT_TRUE(world.open().ok());
+  const NamespaceId ns = world.addressed_namespace();
+  ASSERT_TRUE(put_block(world, ns, "k", 100'000, Durability::durable).status.ok());
+  world.disk().faults().add({.fault = Fault::short_read,
+                             .side = Side::device,
+                             .nth = 1,
+                             .times = 1,
+                             .path_contains = "/segments/"});
+  const absl::Status status = read_block(world, ns, "k");
+  EXPECT_EQ(world.disk().faults().fired(Fault::short_read), 1U);
+  EXPECT_TRUE(has_code(status, ErrorCode::io)) << status;
+  EXPECT_EQ(world.tier().health().corruptions, 0U);
+  EXPECT_TRUE(read_block(world, ns, "k").ok()) << "the next try has them";
+  world.close();
+}
+
 TEST(StallSim, NothingIsAppendedToASegmentThatWasQuarantinedWhileItWasResumed) {
   for (std::uint64_t seed = 30; seed < 36; ++seed) {
     ColdWorldOptions options{.seed = seed};
