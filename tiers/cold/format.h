@@ -65,7 +65,7 @@ using StoreUuid = std::array<std::uint8_t, 16>;
 enum class SegmentId : std::uint32_t {};
 
 enum class RecordKind : std::uint8_t { block = 1, tombstone = 2, note = 3 };
-enum class Codec : std::uint16_t { none = 0 };        // readers refuse those they do not know
+enum class Codec : std::uint16_t { none = 0 };  // readers refuse those they do not know
 
 struct SegmentHeader {
   std::uint32_t magic = kSegmentMagic;
