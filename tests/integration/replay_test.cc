@@ -131,6 +131,20 @@ TEST_F(Replay, OneDurabilityCanBeFixed) {
   EXPECT_GT(levels["written"]["acknowledged"], 0);
 }
 
+TEST_F(Replay, AStoreKeepsItsLimitUnlessAnotherIsGiven) {
+  const std::string directory = temp_.file("limited");
+  ASSERT_EQ(run_cairn({"put", "--dir", directory, "--cold", "64MiB", "k", "-"}, "value").exit, 0);
+  // Eight times its limit of blocks that nobody needs.
+  const CliResult done = run_cairn({"replay", "--dir", directory, "--model", "1b", "--hot", "64MiB",
+                                    "--requests", "40", "--json", "-q"});
+  ASSERT_EQ(done.exit, 0) << done.err;
+  std::uintmax_t bytes = 0;
+  for (const auto& file : std::filesystem::recursive_directory_iterator(directory)) {
+    if (file.is_regular_file()) bytes += file.file_size();
+  }
+  EXPECT_LE(bytes, 64 * kMiB);
+}
+
 TEST_F(Replay, InADirectoryOfOnesOwnTheStoreStays) {
   const std::string directory = temp_.file("mine");
   ASSERT_EQ(run_cairn(tiny({"--dir", directory, "--requests", "100"})).exit, 0);

@@ -13,12 +13,16 @@
 
 namespace cairn::tools {
 
+constexpr std::uint64_t kReplayColdBytes = 8 * kGiB;
+
 struct ReplayOptions {
   std::optional<std::string> trace;  // none: requests are made up
   std::string directory;             // empty: a temporary one
   std::uint64_t hot_bytes = kGiB;
   std::uint64_t warm_bytes = kGiB;  // there is no warm tier yet; said to be unused
-  std::uint64_t cold_bytes = 8 * kGiB;
+  /// None: what a store that is there has for its limit, and of a new one kReplayColdBytes.
+  std::optional<std::uint64_t> cold_limit;
+  std::uint64_t cold_bytes = 0;  // what came of it
   std::string model = "8b";
   std::uint64_t block_tokens = 512;
   std::optional<Durability> durability;  // none: goes round by request

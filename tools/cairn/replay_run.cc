@@ -245,6 +245,8 @@ absl::StatusOr<ReplayReport> run_replay(ReplayOptions options, Output& output) {
   CAIRN_ASSIGN_OR_RETURN(const ReplayPlan plan, make_plan(options));
   CAIRN_ASSIGN_OR_RETURN(const workload::KvModel model, workload::KvModel::make(options.model));
   CAIRN_RETURN_IF_ERROR(check_sizes(options, model.block_bytes()));
+  const std::optional<std::uint64_t> kept = cold_bytes_of_store(options.directory);
+  options.cold_bytes = options.cold_limit.value_or(kept.value_or(kReplayColdBytes));
   CAIRN_RETURN_IF_ERROR(
       check_block_fits(options.directory, options.cold_bytes, model.block_bytes()));
 

@@ -230,6 +230,15 @@ absl::StatusOr<std::uint64_t> free_disk_bytes(const std::string& directory) {
   return std::uint64_t{info.f_bavail} * info.f_frsize;
 }
 
+std::optional<std::uint64_t> cold_bytes_of_store(const std::string& directory) {
+  if (directory.empty() || !check_store_exists(directory).ok()) return std::nullopt;
+  const auto device = tiers::open_device(directory, {});
+  if (!device.ok()) return std::nullopt;
+  const auto loaded = tiers::inspect_superblock(**device, directory);
+  if (!loaded.ok()) return std::nullopt;
+  return loaded->superblock.cold_bytes;
+}
+
 std::uint64_t metadata_bytes_for(std::uint64_t index_bytes, std::uint64_t memory_bytes) {
   // A quarter more, for parents that are named and not there.
   const std::uint64_t blocks = index_bytes / kIndexEntryBytesMin;

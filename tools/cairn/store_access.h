@@ -41,6 +41,8 @@ absl::Status explain_open_error(absl::Status status, const std::string& director
 absl::Status check_store_exists(const std::string& directory);
 /// OK where a store is, or could be made without making more than one directory.
 absl::Status check_place_for_store(const std::string& directory);
+/// The limit that a store there was made with; none where there is no store, or none to be read.
+std::optional<std::uint64_t> cold_bytes_of_store(const std::string& directory);
 /// What the catalog needs to list every block that an index of so many bytes can name; at least
 /// what an engine has by default, and at most half of the machine's memory.
 std::uint64_t metadata_bytes_for(std::uint64_t index_bytes, std::uint64_t memory_bytes);
