@@ -12,7 +12,7 @@
 namespace cairn::tiers {
 namespace {
 constexpr Duration kRestAfterFailure = Duration::millis(100);
-constexpr Duration kRestOnFullDisk = Duration::seconds(1);
+constexpr Duration kForgiveAfter = Duration::seconds(30);
 }  // namespace
 
 Cleaner::Cleaner(ColdCore& core, SegmentTable& table, IoQueue& queue, BufferPool& pool,
@@ -407,13 +407,18 @@ void Cleaner::end(const JobPtr& job, const absl::Status& status) {
   job_.reset();
   log_.set_cleaner_floor(UINT64_MAX);
   if (!status.ok()) {
-    // A full disk says nothing about the segment, and somebody may make room.
-    const bool is_full = has_code(status, ErrorCode::no_space);
-    if (!is_full && !has_code(status, ErrorCode::closed)) ++victim.cleaning_failures;
+    ++victim.cleaning_failures;
     table_.touch(victim);
+    // What it was may have been no fault of the segment: a disk that somebody else had filled.
+    // Those who wait for room are not kept waiting for that.
+    core_.io_loop.run_at(core_.clock.now() + kForgiveAfter, [this, &victim, alive = core_.alive] {
+      if (!*alive) return;
+      victim.cleaning_failures = 0;
+      table_.touch(victim);
+      poke();
+    });
     resting_ = true;
-    const Duration rest = is_full ? kRestOnFullDisk : kRestAfterFailure;
-    core_.io_loop.run_at(core_.clock.now() + rest, [this, alive = core_.alive] {
+    core_.io_loop.run_at(core_.clock.now() + kRestAfterFailure, [this, alive = core_.alive] {
       if (!*alive) return;
       resting_ = false;
       poke();
