@@ -90,11 +90,14 @@ bool holds_something_else(const std::string& directory) {
              tiers::kSuperblockMagic;
 }
 
+absl::StatusOr<tiers::LoadedSuperblock> read_superblock(const std::string& directory) {
+  CAIRN_ASSIGN_OR_RETURN(const auto device, tiers::open_device(directory, {}));
+  return tiers::inspect_superblock(*device, directory);
+}
+
 /// A store keeps its segments' size, and its limit has to leave room for a few of them.
 std::string least_limit(const std::string& directory) {
-  const auto device = tiers::open_device(directory, {});
-  if (!device.ok()) return {};
-  const auto loaded = tiers::inspect_superblock(**device, directory);
+  const auto loaded = read_superblock(directory);
   if (!loaded.ok()) return {};
   const std::uint64_t segments = (tiers::kReservedSegments + 1) * loaded->superblock.segment_bytes;
   // The index gets its share, but never more than half.
@@ -103,18 +106,14 @@ std::string least_limit(const std::string& directory) {
 }
 
 bool superblock_is_lost(const std::string& directory) {
-  const auto device = tiers::open_device(directory, {});
-  if (!device.ok()) return false;
-  const auto superblock = tiers::inspect_superblock(**device, directory);
-  return has_code(superblock.status(), ErrorCode::corruption);
+  return has_code(read_superblock(directory).status(), ErrorCode::corruption);
 }
 
 /// Of a store, whose superblock is there.
 bool has_no_segments(const std::string& directory) {
   struct stat info {};
   if (stat(tiers::segments_path(directory).c_str(), &info) == 0 || errno != ENOENT) return false;
-  const auto device = tiers::open_device(directory, {});
-  return device.ok() && tiers::inspect_superblock(**device, directory).ok();
+  return read_superblock(directory).ok();
 }
 
 }  // namespace
@@ -232,9 +231,7 @@ absl::StatusOr<std::uint64_t> free_disk_bytes(const std::string& directory) {
 
 std::optional<std::uint64_t> cold_bytes_of_store(const std::string& directory) {
   if (directory.empty() || !check_store_exists(directory).ok()) return std::nullopt;
-  const auto device = tiers::open_device(directory, {});
-  if (!device.ok()) return std::nullopt;
-  const auto loaded = tiers::inspect_superblock(**device, directory);
+  const auto loaded = read_superblock(directory);
   if (!loaded.ok()) return std::nullopt;
   return loaded->superblock.cold_bytes;
 }
