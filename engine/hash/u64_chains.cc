@@ -30,7 +30,7 @@ std::uint64_t fnv1a(ByteSpan bytes) {
   return hash;
 }
 
-/// Of the array [number, tokens or null, text or null].
+/// Of the array [seed, null, model].
 std::uint64_t fnv1a_of_root(std::uint64_t seed, std::string_view model) {
   std::vector<std::byte> image(2 * CborWriter::kHeaderBytesMax + 1 +
                                CborWriter::text_bytes_max(model.size()));

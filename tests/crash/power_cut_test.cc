@@ -15,9 +15,7 @@
 #include "tests/crash/store_model.h"
 #include "tests/support/payload.h"
 #include "tests/support/seed.h"
-#include "tests/support/sim_rocksdb_fs.h"
 #include "tests/support/sim_store.h"
-#include "tiers/cold/repair.h"
 
 namespace cairn::test {
 namespace {
@@ -139,16 +137,8 @@ TEST(ErasedAfterItsEviction, DoesNotComeBackWithARepair) {
     EXPECT_EQ(*erased, again_in_memory) << "it was evicted";
     Rng rng(1);
     store.kill(rng);
-    for (const std::string& path : store.disk().files()) {
-      if (path.find("/store/index/") != std::string::npos) store.disk().take_away(path);
-    }
-    {
-      ManualClock clock;
-      SimDevice device(store.shared_disk(), clock);
-      const tiers::RepairOptions options{
-          .directory = "/store", .index_file_system = make_sim_rocksdb_fs(store.shared_disk())};
-      ASSERT_TRUE(tiers::repair_store(device, options).ok());
-    }
+    store.lose_index();
+    ASSERT_TRUE(store.repair().ok());
     ASSERT_TRUE(store.open().ok());
     const auto again = store.engine().open_namespace({.name = "n", .kind = kind});
     ASSERT_TRUE(again.ok());
@@ -193,16 +183,8 @@ TEST(ErasedAfterADirtyStop, DoesNotComeBackWithARepair) {
     ASSERT_TRUE(ns.ok());
     ASSERT_TRUE(store.erase(*ns, "key").ok());
     store.kill(rng);
-    for (const std::string& path : store.disk().files()) {
-      if (path.find("/store/index/") != std::string::npos) store.disk().take_away(path);
-    }
-    {
-      ManualClock clock;
-      SimDevice device(store.shared_disk(), clock);
-      const tiers::RepairOptions options{
-          .directory = "/store", .index_file_system = make_sim_rocksdb_fs(store.shared_disk())};
-      ASSERT_TRUE(tiers::repair_store(device, options).ok());
-    }
+    store.lose_index();
+    ASSERT_TRUE(store.repair().ok());
     ASSERT_TRUE(store.open().ok());
     ns = store.engine().open_namespace({.name = "n"});
     ASSERT_TRUE(ns.ok());

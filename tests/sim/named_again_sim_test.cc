@@ -10,9 +10,7 @@
 
 #include "tests/support/payload.h"
 #include "tests/support/seed.h"
-#include "tests/support/sim_rocksdb_fs.h"
 #include "tests/support/sim_store.h"
-#include "tiers/cold/repair.h"
 
 namespace cairn::test {
 namespace {
@@ -80,16 +78,8 @@ TEST_P(NamedAgain, ByAnOpeningAfterATornLog) {
 }
 
 TEST_P(NamedAgain, ByARepair) {
-  for (const std::string& path : store_.disk().files()) {
-    if (path.find("/store/index/") != std::string::npos) store_.disk().take_away(path);
-  }
-  {
-    ManualClock clock;
-    SimDevice device(store_.shared_disk(), clock);
-    const tiers::RepairOptions options{
-        .directory = "/store", .index_file_system = make_sim_rocksdb_fs(store_.shared_disk())};
-    ASSERT_TRUE(tiers::repair_store(device, options).ok());
-  }
+  store_.lose_index();
+  ASSERT_TRUE(store_.repair().ok());
   // The cut comes before the store is opened: nothing else can sync it.
   store_.power_cut(rng_);
   open();
@@ -134,20 +124,15 @@ TEST_P(ListedByAFooter, IsOnTheMedium) {
     store.pump_until([] { return false; }, Duration::millis(5));
   }
   store.power_cut(rng);
-  for (const std::string& path : store.disk().files()) {
-    if (by_repair && path.find("/store/index/") != std::string::npos) {
-      store.disk().take_away(path);
-    } else if (!by_repair && path.ends_with(".log")) {
+  if (by_repair) {
+    store.lose_index();
+    ASSERT_TRUE(store.repair().ok());
+  } else {
+    for (const std::string& path : store.disk().files()) {
+      if (!path.ends_with(".log")) continue;
       const std::size_t bytes = store.disk().content(path).size();
       if (bytes > 0) store.disk().truncate(path, bytes - 1);
     }
-  }
-  if (by_repair) {
-    ManualClock clock;
-    SimDevice device(store.shared_disk(), clock);
-    const tiers::RepairOptions options{
-        .directory = "/store", .index_file_system = make_sim_rocksdb_fs(store.shared_disk())};
-    ASSERT_TRUE(tiers::repair_store(device, options).ok());
   }
   open();
   const auto got = store.get(ns, "key");

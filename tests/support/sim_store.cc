@@ -5,6 +5,7 @@
 
 #include "engine/base/status.h"
 #include "tests/support/sim_rocksdb_fs.h"
+#include "tiers/cold/repair.h"
 
 namespace cairn::test {
 
@@ -71,6 +72,20 @@ void SimStore::power_cut(Rng& rng, CutReport* report) {
   auto next = disk_->power_cut(rng, report);
   drop_everything();
   disk_ = std::move(next);
+}
+
+void SimStore::lose_index() {
+  for (const std::string& path : disk_->files()) {
+    if (path.find("/store/index/") != std::string::npos) disk_->take_away(path);
+  }
+}
+
+absl::Status SimStore::repair() {
+  ManualClock clock;
+  SimDevice device(disk_, clock);
+  const tiers::RepairOptions options{.directory = "/store",
+                                     .index_file_system = make_sim_rocksdb_fs(disk_)};
+  return tiers::repair_store(device, options).status();
 }
 
 void SimStore::drop_everything() {

@@ -49,6 +49,11 @@ class SimStore {
   /// What was not synced is dropped, kept or torn.
   void power_cut(Rng& rng, CutReport* report = nullptr);
 
+  // While no store is open on the disk.
+  /// Takes every file of the index away.
+  void lose_index();
+  absl::Status repair();
+
   Engine& engine() { return *engine_; }
   DurableTier& cold() { return *cold_; }
   SimDisk& disk() { return *disk_; }

@@ -13,29 +13,14 @@
 #include "bench/workload/kv_model.h"
 #include "engine/base/status.h"
 #include "tests/support/seed.h"
+#include "tests/unit/tiers/codec_bytes.h"
 
 namespace cairn::tiers {
 namespace {
 
-using test::Rng;
-using Bytes = std::vector<std::byte>;
-
 constexpr std::size_t kChunkMax = kMiB;
 constexpr Dtype kDtypes[] = {Dtype::opaque,   Dtype::bf16,     Dtype::fp16,
                              Dtype::fp8_e4m3, Dtype::fp8_e5m2, Dtype::fp32};
-
-std::vector<Simd> kinds() {
-  std::vector<Simd> all{Simd::scalar};
-  if (best_simd() >= Simd::avx2) all.push_back(Simd::avx2);
-  if (best_simd() >= Simd::avx512) all.push_back(Simd::avx512);
-  return all;
-}
-
-Bytes random_bytes(std::size_t count, Rng& rng) {
-  Bytes bytes(count);
-  for (std::byte& byte : bytes) byte = static_cast<std::byte>(rng.below(256));
-  return bytes;
-}
 
 struct Stored {
   ChunkEncoding encoding = ChunkEncoding::raw;

@@ -8,25 +8,10 @@
 #include <vector>
 
 #include "tests/support/seed.h"
+#include "tests/unit/tiers/codec_bytes.h"
 
 namespace cairn::tiers {
 namespace {
-
-using test::Rng;
-using Bytes = std::vector<std::byte>;
-
-std::vector<Simd> kinds() {
-  std::vector<Simd> all{Simd::scalar};
-  if (best_simd() >= Simd::avx2) all.push_back(Simd::avx2);
-  if (best_simd() >= Simd::avx512) all.push_back(Simd::avx512);
-  return all;
-}
-
-Bytes random_bytes(std::size_t count, Rng& rng) {
-  Bytes bytes(count);
-  for (std::byte& byte : bytes) byte = static_cast<std::byte>(rng.below(256));
-  return bytes;
-}
 
 struct Split {
   Bytes high, low;
