@@ -40,6 +40,7 @@ struct NamedBefore {
   std::string key;
   Part part = 0;
   IndexEntry entry;
+  bool is_mutable = false;  // its namespace
   BlockName name() const { return {namespace_id, key, part}; }
 };
 
@@ -72,7 +73,6 @@ class Repair {
   absl::Status compare_page(Index& index, std::span<const NamedBefore> page);
   absl::Status write_rows(Index& index);
   absl::Status put_in_place();
-  bool is_mutable(NamespaceId id) const;
   absl::StatusOr<std::string> place_for_old_index();
   IndexOptions index_options() const;
   std::string rebuild_path() const {
@@ -165,13 +165,6 @@ absl::Status Repair::rebuild(Index& index) {
   return index.reserve_sequences(report_.rebuilt.highest_sequence + kSequenceMargin).status();
 }
 
-bool Repair::is_mutable(NamespaceId id) const {
-  const auto& all = loaded_.superblock.namespaces;
-  return std::any_of(all.begin(), all.end(), [id](const NamespaceInfo& info) {
-    return info.id == id && info.descriptor.kind == NamespaceKind::mutable_;
-  });
-}
-
 absl::Status Repair::walk(SegmentId id, Rebuilder& rebuilder) {
   WalkOptions walk{.store = loaded_.superblock.store,
                    .segment_bytes = loaded_.superblock.segment_bytes,
@@ -210,17 +203,18 @@ absl::Status Repair::walk(SegmentId id, Rebuilder& rebuilder) {
 /// Closes the old index, which is about to be moved.
 absl::Status Repair::compare(Index& index, RepairProgress& progress) {
   if (!old_.index) return absl::OkStatus();
-  std::map<NamespaceId, std::uint32_t> epochs;
-  for (const NamespaceInfo& info : loaded_.superblock.namespaces) epochs[info.id] = info.epoch;
+  std::map<NamespaceId, const NamespaceInfo*> namespaces;
+  for (const NamespaceInfo& info : loaded_.superblock.namespaces) namespaces[info.id] = &info;
   std::string cursor;
   absl::Status scanned;
   do {
     std::vector<NamedBefore> page;
     scanned = old_.index->scan(cursor, 4096, [&](const BlockName& name, const IndexEntry& entry) {
       ++progress.compared;
-      const auto epoch = epochs.find(name.namespace_id);
-      if (epoch == epochs.end() || epoch->second != entry.epoch) return;  // cleared
-      page.push_back({name.namespace_id, std::string(name.key), name.part, entry});
+      const auto ns = namespaces.find(name.namespace_id);
+      if (ns == namespaces.end() || ns->second->epoch != entry.epoch) return;  // cleared
+      page.push_back({name.namespace_id, std::string(name.key), name.part, entry,
+                      ns->second->descriptor.kind == NamespaceKind::mutable_});
     });
     CAIRN_RETURN_IF_ERROR(compare_page(index, page));
     if (options_.progress) options_.progress(progress);
@@ -247,7 +241,7 @@ absl::Status Repair::compare_page(Index& index, std::span<const NamedBefore> pag
     if (!old.tombstone) {
       // Where every version is the same, an older copy is what one wants. Elsewhere it was
       // replaced by something that was on the medium before the index named it.
-      buries = is_mutable(page[i].namespace_id);
+      buries = page[i].is_mutable;
       // A tombstone in the place of a block is not one that somebody asked for: see rebuild.h.
       const bool is_lost = now && now->tombstone && now->location == old.location;
       const bool is_kept = now && (now->facts.sequence >= sequence || (!buries && !now->tombstone));
