@@ -25,6 +25,7 @@ struct Eraser::Erase {
   std::vector<Item> items;  // one for each name; a name that is asked for twice goes once
   std::vector<BlockId> gates;
   std::size_t asked = 0;
+  bool must_ask = false;
   Callback done;
 };
 
@@ -74,12 +75,13 @@ void Eraser::erase(NamespaceId id, std::span<const KeyRef> keys, Callback done) 
     erase->gates.push_back(block);
   }
   std::sort(erase->gates.begin(), erase->gates.end());
+  erase->must_ask = recovery_.must_ask();
   core_.gates.enter_all(erase->gates, [this, erase] { resolve(erase); });
 }
 
 void Eraser::resolve(const std::shared_ptr<Erase>& erase) {
   std::vector<Unknown> unknown;
-  if (!recovery_.is_complete()) {
+  if (erase->must_ask) {
     for (const Erase::Item& item : erase->items) {
       if (!core_.catalog.find(item.id)) unknown.push_back({item.id, item.name});
     }

@@ -46,11 +46,12 @@ absl::Status Pins::with_gates(NamespaceId ns, std::span<const KeyRef> keys,
   }
   std::sort(gates.begin(), gates.end());
   const auto pump = [this] { return core_.pump(); };
+  const bool must_ask = recovery_.must_ask();
   Completion entered;
   core_.gates.enter_all(gates, [&] { entered.notify(); });
   entered.wait(pump);
   absl::Status status;
-  if (!recovery_.is_complete()) {
+  if (must_ask) {
     std::vector<Unknown> unknown;
     for (const Target& target : targets) {
       if (!core_.catalog.find(target.id)) unknown.push_back({target.id, target.name});

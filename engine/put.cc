@@ -126,12 +126,13 @@ MutableByteSpan WritePath::Put::slot_bytes(std::size_t index) {
 
 void WritePath::Put::start(Callback done) {
   done_ = std::move(done);
+  must_ask_ = path_.recovery_.must_ask();
   path_.core_.gates.enter_all(gates_, [self = shared_from_this()] { self->resolve_unknown(); });
 }
 
 void WritePath::Put::resolve_unknown() {
   std::vector<Unknown> unknown;
-  if (!path_.recovery_.is_complete()) {
+  if (must_ask_) {
     for (const Item& item : items_) {
       if (item.settled) continue;
       const std::optional<Residency> listed = path_.core_.catalog.find(item.id);

@@ -90,6 +90,7 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
   NamespaceState& ns_;
   const PutOptions options_;
   std::uint64_t charge_;
+  bool must_ask_ = false;  // what is not listed is unknown
   std::vector<std::string> keys_;     // when owned
   std::vector<Item> items_;           // one for each name
   std::vector<std::size_t> item_of_;  // by index in the request

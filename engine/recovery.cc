@@ -263,6 +263,7 @@ void Recovery::end(State state, const absl::Status& status) {
   if (state != State::partial) core_.catalog.set_loading(false);
   if (state == State::failed) core_.is_partial.store(true);
   state_.store(state);
+  if (unread_.load()) core_.is_partial.store(true);
   // A lookup is inside the gates of what it asks for: without a scan nobody else shows what was.
   core_.notes.stop([this](BlockId id) { return core_.gates.is_closed(id); });
   over_.notify();
@@ -305,6 +306,8 @@ void Recovery::look_up(const std::shared_ptr<Lookup>& lookup) {
       if (!one.status.ok()) {
         status = one.status;
         unread_.store(true);
+        // The scan may have come to its end without having seen that.
+        if (is_over()) core_.is_partial.store(true);
       }
       if (!one.status.ok() || !one.found || one.found->id != lookup->unknown[i].id) continue;
       NamespaceState* const ns = core_.namespaces.find(one.found->name.namespace_id);

@@ -17,8 +17,9 @@
 // published again, a moved one is published where it is now. Of two versions the higher sequence
 // wins, which the catalog sees to.
 //
-// Publication takes the block's gate. Where it is closed, whoever holds it has asked the
-// durable tier itself, so the entry is skipped.
+// Publication takes the block's gate. Where it is closed, whoever holds it asks the durable tier
+// itself, so the entry is skipped. So whether to ask is decided before a gate is entered
+// (must_ask): the scan may come to its end between the entering and a later look.
 //
 // Threading:  thread-safe; the scan runs on the mover's loop, in slices.
 // Blocking:   never for callers; a slice of the scan: disk.
@@ -56,6 +57,8 @@ class Recovery {
 
   /// A lookup may find out that not all has room just when the scan ends.
   bool is_complete() const { return state_.load() == State::complete && !core_.is_partial.load(); }
+  /// Asked before gates are entered: whether what the catalog lacks inside them is unknown.
+  bool must_ask() const { return !is_complete(); }
   bool is_over() const { return state_.load() != State::loading; }
   absl::Status wait(Deadline deadline);
   double seconds() const { return static_cast<double>(took_ns_.load()) * 1e-9; }
