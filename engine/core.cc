@@ -79,8 +79,17 @@ absl::Status EngineCore::reserve_cold(NamespaceState& ns, std::uint64_t growth,
   } else {
     status = cold->reserve(ns.id, sizes, locations);
   }
-  if (!status.ok()) settle_cold(ns, growth);
+  if (status.ok()) {
+    cold_changes_begun.fetch_add(1);
+  } else {
+    ns.cold_pending.fetch_sub(growth);
+  }
   return status;
+}
+
+void EngineCore::settle_cold(NamespaceState& ns, std::uint64_t growth) {
+  ns.cold_pending.fetch_sub(growth);
+  cold_changes_ended.fetch_add(1);
 }
 
 bool EngineCore::is_cold_limited(const NamespaceState& ns, std::uint64_t growth) const {

@@ -56,7 +56,7 @@ struct EngineCore {
   /// the blocks are listed, or given up.
   absl::Status reserve_cold(NamespaceState& ns, std::uint64_t growth,
                             std::span<const std::uint32_t> sizes, std::span<Location> locations);
-  void settle_cold(NamespaceState& ns, std::uint64_t growth) { ns.cold_pending.fetch_sub(growth); }
+  void settle_cold(NamespaceState& ns, std::uint64_t growth);
   /// Whether the namespace's own limit is in the way.
   bool is_cold_limited(const NamespaceState& ns, std::uint64_t growth) const;
 
@@ -100,6 +100,8 @@ struct EngineCore {
   /// Removals from cold that asked for no sync, in all, and up to which one a sync has covered
   /// them. The one that is ahead from the start stands for those of earlier processes.
   std::atomic<std::uint64_t> removals_begun{1}, removals_synced{0};
+  /// Writes and removals that cold was given, and how many of them have ended.
+  std::atomic<std::uint64_t> cold_changes_begun{0}, cold_changes_ended{0};
 
  private:
   std::atomic<std::uint64_t> memory_sequence_{1};  // where there is no cold tier

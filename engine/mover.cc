@@ -207,6 +207,7 @@ void Mover::remove_cold(std::vector<ColdRemoval> removals, RemovalReason reason,
     operation->batch.push_back(
         {.name = removal.name.view(), .sequence = removal.sequence, .reason = reason});
   }
+  core_.cold_changes_begun.fetch_add(1);
   core_.cold->remove(operation->batch, durability, [this, operation] {
     std::vector<Location> freeable;
     for (std::size_t i = 0; i < operation->batch.size(); ++i) {
@@ -220,6 +221,7 @@ void Mover::remove_cold(std::vector<ColdRemoval> removals, RemovalReason reason,
     }
     if (!freeable.empty()) core_.cold->free(freeable);
     operation->done(std::move(operation->removals));
+    core_.cold_changes_ended.fetch_add(1);
   });
 }
 

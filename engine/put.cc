@@ -13,6 +13,9 @@ namespace {
 
 // A piece that is copied is still in the first caches when it is summed.
 constexpr std::size_t kCopyPiece = 128 * kKiB;
+// Puts under way take at most a quarter of cold: blocks that fill a segment by half take twice
+// their bytes, and as much again is left to be evicted.
+constexpr std::uint64_t kTurnsShare = 4;
 
 std::uint64_t copy_and_sum(MutableByteSpan to, ByteSpan from) {
   if (from.size() <= kCopyPiece) {
@@ -126,8 +129,18 @@ MutableByteSpan WritePath::Put::slot_bytes(std::size_t index) {
 
 void WritePath::Put::start(Callback done) {
   done_ = std::move(done);
-  must_ask_ = path_.recovery_.must_ask();
-  path_.core_.gates.enter_all(gates_, [self = shared_from_this()] { self->resolve_unknown(); });
+  EngineCore& core = path_.core_;
+  Task enter_gates = [self = shared_from_this()] {
+    self->must_ask_ = self->path_.recovery_.must_ask();
+    self->path_.core_.gates.enter_all(self->gates_, [self] { self->resolve_unknown(); });
+  };
+  if (options_.durability == Durability::memory) {
+    enter_gates();
+  } else {
+    takes_turn_ = true;
+    path_.turns_.enter(charge_, core.cold->usage().capacity_bytes / kTurnsShare,
+                       std::move(enter_gates));
+  }
 }
 
 void WritePath::Put::resolve_unknown() {
@@ -363,8 +376,9 @@ void WritePath::Put::finish() {
     if (!slot.is_null()) core.free_hot(slot);
   }
   slots_.clear();
-  path_.bytes_in_flight_.fetch_sub(std::exchange(charge_, 0));
   core.gates.leave_all(gates_);
+  if (takes_turn_) path_.turns_.leave(charge_);
+  path_.bytes_in_flight_.fetch_sub(std::exchange(charge_, 0));
   core.metadata_reserved.fetch_sub(metadata_reserved_);
   ns_.publishers.leave();
   count(results);

@@ -59,6 +59,10 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
     std::uint64_t bytes = 0;
     std::uint64_t growth = 0;  // of the namespace in cold, while it is being written
     TimePoint give_up;
+    std::uint32_t displaced = 0;  // how often it was admitted and then found no place
+    // Since when nothing that might make room has been seen to end.
+    TimePoint still_since;
+    std::uint64_t ended_seen = 0;
   };
 
   void check(const PutBlock& block, Item& item) const;
@@ -76,6 +80,7 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
   void end_groups();
   void write_group(const std::shared_ptr<Group>& group);
   void no_room(const std::shared_ptr<Group>& group, const absl::Status& status);
+  bool others_may_make_room(Group& group) const;
   void try_later(const std::shared_ptr<Group>& group);
   void fail_group(const std::shared_ptr<Group>& group, const absl::Status& status);
   void group_written(const std::shared_ptr<Group>& group);
@@ -90,7 +95,8 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
   NamespaceState& ns_;
   const PutOptions options_;
   std::uint64_t charge_;
-  bool must_ask_ = false;  // what is not listed is unknown
+  bool takes_turn_ = false;
+  bool must_ask_ = false;             // what is not listed is unknown
   std::vector<std::string> keys_;     // when owned
   std::vector<Item> items_;           // one for each name
   std::vector<std::size_t> item_of_;  // by index in the request

@@ -15,6 +15,11 @@ namespace {
 constexpr std::size_t kGroupBlocks = 64;
 constexpr std::uint64_t kGroupBytes = 4 * kMiB;
 constexpr Duration kRetryAfter = Duration::millis(2);
+// Puts that hold the gates of what they have written, and wait for each other's to open, would
+// wait in vain.
+constexpr Duration kStillMax = Duration::millis(100);
+// What was admitted found no segment that holds it: evictions elsewhere bring one.
+constexpr std::uint32_t kDisplacedMax = 16;
 // Until the catalog learns the record's true size from the next scan; a header and its padding.
 constexpr std::uint32_t kRecordOverheadBytes = 256;
 
@@ -104,8 +109,8 @@ void WritePath::Put::no_room(const std::shared_ptr<Group>& group, const absl::St
           self->groups_left_.fetch_add(1);
           self->write_group(group);
           self->write_group(rest);
-        } else if (engine.gates.closed_gates() > self->gates_.size()) {
-          self->try_later(group);  // others are on their way out
+        } else if (self->others_may_make_room(*group)) {
+          self->try_later(group);
         } else {
           self->fail_group(group,
                            make_error(ErrorCode::no_space,
@@ -113,6 +118,20 @@ void WritePath::Put::no_room(const std::shared_ptr<Group>& group, const absl::St
                                              " is full of blocks that may not be evicted")));
         }
       });
+}
+
+/// Whether somebody else is inside a gate, and something has been going on lately.
+bool WritePath::Put::others_may_make_room(Group& group) const {
+  const EngineCore& core = path_.core_;
+  if (core.gates.closed_gates() <= gates_.size()) return false;
+  const std::uint64_t ended = core.cold_changes_ended.load();
+  const bool under_way = core.cold_changes_begun.load() != ended;
+  const TimePoint now = core.clock.now();
+  if (under_way || ended != group.ended_seen) {
+    group.ended_seen = ended;
+    group.still_since = now;
+  }
+  return now - group.still_since < kStillMax;
 }
 
 void WritePath::Put::try_later(const std::shared_ptr<Group>& group) {
@@ -130,11 +149,26 @@ void WritePath::Put::fail_group(const std::shared_ptr<Group>& group, const absl:
 }
 
 void WritePath::Put::group_written(const std::shared_ptr<Group>& group) {
+  std::vector<std::size_t> displaced;
+  absl::Status no_place;
   for (std::size_t at = 0; at < group->items.size(); ++at) {
-    publish_written(items_[group->items[at]], group->writes[at]);
+    const bool found_no_place = has_code(group->writes[at].status, ErrorCode::busy);
+    if (found_no_place && group->displaced < kDisplacedMax) {
+      displaced.push_back(group->items[at]);
+      no_place = make_error(ErrorCode::no_space, message_of(group->writes[at].status));
+    } else {
+      publish_written(items_[group->items[at]], group->writes[at]);
+    }
   }
   path_.core_.settle_cold(ns_, group->growth);
-  group_done();
+  if (displaced.empty()) {
+    group_done();
+    return;
+  }
+  group->items = std::move(displaced);
+  group->writes.clear();
+  ++group->displaced;
+  no_room(group, no_place);
 }
 
 void WritePath::Put::publish_written(Item& item, TierWrite& write) {

@@ -73,7 +73,9 @@ class Tier {
                                std::span<Location> locations) = 0;
 
   /// On success the block can be read at once, and by every later read of its location.
-  /// Durability beyond what the medium has is `invalid_argument`.
+  /// Durability beyond what the medium has is `invalid_argument`. Sizes differ, and room is
+  /// promised in advance: what was reserved may find no place after all, and is `busy` (make room,
+  /// reserve and come again).
   virtual void write(std::span<TierWrite> batch, Durability durability, Done done) = 0;
 
   /// A deadline that has passed ends the element with `deadline`; its destination may still

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // write_path.h — put: how a block comes in, and what its acknowledgement means.
 //
-//   admit ─► close the gates ─► what is there already? ─► slot in hot, copy, sum
+//   admit ─► turn ─► close the gates ─► what is there already? ─► slot in hot, copy, sum
 //        memory:            publish in hot ─► ack
 //        written, durable:  write to cold from the slot ─► publish cold, add hot ─► ack
 //
@@ -10,8 +10,10 @@
 // nothing was published. Why an old version cannot come back: gates keep everybody else who
 // changes the name away, and the newest sequence wins in every tier.
 //
-// Puts under way are bounded in bytes, beyond that `busy`. A put that cold has no room for
-// waits for eviction and cleaning, as long as kRoomWait; its bytes stay admitted meanwhile.
+// Puts under way are bounded in bytes, beyond that `busy`; those that are under way to a cold tier
+// that holds little more than they take go one after another (put_turns.h). A put that cold has no
+// room for waits for eviction and cleaning, as long as kRoomWait; its bytes stay admitted
+// meanwhile.
 //
 // Threading:  thread-safe.
 // Blocking:   cpu: one copy and one sum of the payload, in the call unless it had to wait.
@@ -26,6 +28,7 @@
 #include "engine/core.h"
 #include "engine/expirer.h"
 #include "engine/mover.h"
+#include "engine/put_turns.h"
 #include "engine/recovery.h"
 
 namespace cairn::detail {
@@ -33,7 +36,7 @@ namespace cairn::detail {
 class WritePath {
  public:
   WritePath(EngineCore& core, Recovery& recovery, Mover& mover, Expirer& expirer)
-      : core_(core), recovery_(recovery), mover_(mover), expirer_(expirer) {}
+      : core_(core), recovery_(recovery), mover_(mover), expirer_(expirer), turns_(core.loop) {}
 
   void put(NamespaceId ns, std::span<const PutBlock> blocks, const PutOptions& options,
            std::function<void(std::vector<PutResult>)> done);
@@ -53,6 +56,7 @@ class WritePath {
   Recovery& recovery_;
   Mover& mover_;
   Expirer& expirer_;
+  PutTurns turns_;
   std::atomic<std::uint64_t> bytes_in_flight_{0};
 };
 

@@ -13,9 +13,9 @@ namespace {
 constexpr std::uint64_t kReservationDevice = 15;
 
 /// What a block of that size may take, with the longest key and its copy in the footer.
-std::uint64_t reservation_bytes(std::uint32_t plain_bytes, std::uint32_t chunk_bytes) {
+std::uint64_t record_bytes_max(std::uint32_t plain_bytes, std::uint32_t chunk_bytes) {
   const RecordLayout layout = lay_out_record(kKeyLengthMax, plain_bytes, chunk_bytes);
-  return round_up(layout.total_bytes + layout.header_length, kSmallAlignment);
+  return layout.total_bytes + layout.header_length;
 }
 
 /// device 4 | plain bytes 28 | bytes ÷ 64, 32
@@ -83,33 +83,33 @@ absl::Status ColdTier::reserve(NamespaceId namespace_id, std::span<const std::ui
   if (!core_.namespaces.find(namespace_id, facts)) {
     return make_error(ErrorCode::invalid_argument, "there is no such namespace");
   }
-  std::uint64_t total = 0, payload = 0;
-  for (const std::uint32_t size : plain_sizes) {
+  std::uint64_t total = 0, payload = 0, largest = 0;
+  for (std::size_t i = 0; i < plain_sizes.size(); ++i) {
+    const std::uint32_t size = plain_sizes[i];
     if (size > block_bytes_max_) {
       return make_error(
           ErrorCode::too_large,
           concat("a block of ", size, " bytes; a segment of this store holds ", block_bytes_max_));
     }
-    total += reservation_bytes(size, facts.chunk_bytes);
+    const std::uint64_t record = record_bytes_max(size, facts.chunk_bytes);
+    const std::uint64_t charge = round_up(room_for(record, core_.segment_bytes), kSmallAlignment);
+    locations[i] = make_reservation(charge, size);
+    total += charge;
     payload += size;
+    largest = std::max(largest, record);
   }
   if (!budget_.take(payload)) {
     add(core_.counts.refused_by_write_budget, plain_sizes.size());
     return make_error(ErrorCode::refused, "the day's write budget is used up");
   }
-  absl::Status admitted = space_.admit(total);
+  absl::Status admitted = space_.admit(total, largest);
   if (!admitted.ok()) {
     budget_.give_back(payload);
     core_.io_loop.post([this, alive = core_.alive] {
       if (*alive) cleaner_.poke();
     });
-    return admitted;
   }
-  for (std::size_t i = 0; i < plain_sizes.size(); ++i) {
-    locations[i] =
-        make_reservation(reservation_bytes(plain_sizes[i], facts.chunk_bytes), plain_sizes[i]);
-  }
-  return absl::OkStatus();
+  return admitted;
 }
 
 void ColdTier::free(std::span<const Location> locations) {
@@ -138,7 +138,7 @@ absl::Status ColdTier::prepare(WriteJob& job, std::size_t i, TierWrite& write) {
     return make_error(ErrorCode::invalid_argument, "the name is not valid");
   }
   if (write.facts.plain_bytes != write.payload.size() ||
-      reservation_bytes(write.facts.plain_bytes, facts.chunk_bytes) > item.reserved) {
+      record_bytes_max(write.facts.plain_bytes, facts.chunk_bytes) > item.reserved) {
     return make_error(ErrorCode::invalid_argument, "the payload is longer than what was reserved");
   }
   item.chunks.resize(chunk_count_for(write.facts.plain_bytes, facts.chunk_bytes));

@@ -178,8 +178,8 @@ void SegmentLog::open_segment(Writer& w) {
   if (segment == nullptr) {
     hand_over_urgent(w);
     if (!hooks_.starved(w.stream)) {
-      fail_queue(
-          w, make_error(ErrorCode::no_space, "no segment is free and cleaning would win nothing"));
+      fail_queue(w,
+                 make_error(ErrorCode::busy, "no segment is free and cleaning would win nothing"));
     }
     return;
   }

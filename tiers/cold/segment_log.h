@@ -14,7 +14,8 @@
 //
 // Threading:  confined to the I/O loop.
 // Blocking:   never.
-// Failure:    per record: `no_space`, `io`, `degraded`. A short write is a failed one.
+// Failure:    per record: `busy` (no segment can be had until blocks are removed), `no_space` (the
+//             disk), `io`, `degraded`. A short write is a failed one.
 // Lifetime:   the caller keeps an Append and its payload alive until its done ran.
 //
 // Invariants:

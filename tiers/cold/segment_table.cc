@@ -406,8 +406,9 @@ SegmentTable::Share SegmentTable::share_of(const Segment& segment) const {
   if (segment.is_in_use()) share.dead = segment.dead();
   const bool is_users = segment.phase == SegmentPhase::open && segment.stream == Stream::user;
   if ((is_users || segment.is_resumable) && !segment.poisoned) {
-    const std::uint64_t taken = segment.data_end + footer_bytes(segment.headers_planned);
-    share.writable = segment_bytes_ > taken ? segment_bytes_ - taken : 0;
+    // The next header's copy may take the footer another page.
+    const std::uint64_t taken = segment.data_end + footer_bytes(segment.headers_planned) + kPage;
+    share.tail = segment_bytes_ > taken ? segment_bytes_ - taken : 0;
   }
   share.worth_cleaning = is_worth_cleaning(segment);
   share.marked = share.worth_cleaning && (segment.poisoned || segment.quarantined);
@@ -419,7 +420,8 @@ void SegmentTable::touch(Segment& segment) {
   const Share share = share_of(segment);
   total_.occupied += share.occupied - old.occupied;
   total_.dead += share.dead - old.dead;
-  total_.writable += share.writable - old.writable;
+  if (share.tail > 0 && old.tail == 0) tails_.push_back(segment.id);
+  if (share.tail == 0 && old.tail > 0) std::erase(tails_, segment.id);
   if (share.worth_cleaning != old.worth_cleaning) {
     worth_cleaning_ = share.worth_cleaning ? worth_cleaning_ + 1 : worth_cleaning_ - 1;
   }
@@ -442,9 +444,11 @@ void SegmentTable::publish() {
   const std::uint32_t held = cleaner_is_open_ ? 1 : 0;
   const std::uint32_t keep = known_ ? kReservedSegments : 1;
   const std::uint32_t free = free_segments() + held;
-  const std::uint64_t usable = segment_bytes_ - 2 * kPage;
-  view.writable = total_.writable + (free > keep ? free - keep : 0) * usable;
-  view.overcommit = segment_bytes_;
+  view.segment_bytes = segment_bytes_;
+  view.free = free > keep ? free - keep : 0;
+  for (std::size_t i = 0; i < std::min(tails_.size(), view.tails.size()); ++i) {
+    view.tails[i] = shares_[number(tails_[i])].tail;
+  }
   view.is_known = known_;
   view.is_cleanable = worth_cleaning_ > 0;
   space_.publish(view);

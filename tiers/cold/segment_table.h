@@ -189,11 +189,12 @@ class SegmentTable {
   bool cleaner_is_open_ = false;
   // sums over segments_, kept by touch()
   struct Share {
-    std::uint64_t occupied = 0, dead = 0, writable = 0;
+    std::uint64_t occupied = 0, dead = 0, tail = 0;
     bool worth_cleaning = false, marked = false;  // marked: and worth cleaning
   };
   Share share_of(const Segment& segment) const;
   std::vector<Share> shares_;
+  std::vector<SegmentId> tails_;  // segments with a tail; few
   Share total_;
   std::uint32_t worth_cleaning_ = 0, marked_ = 0;
 };

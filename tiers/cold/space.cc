@@ -11,7 +11,32 @@
 
 namespace cairn::tiers {
 
-absl::Status Space::admit(std::uint64_t bytes) {
+namespace {
+
+/// Less its header, and a page of footer.
+std::uint64_t payload_room(std::uint64_t segment_bytes) {
+  return segment_bytes - std::min(segment_bytes, 2 * kPage);
+}
+
+/// What can be appended without any cleaning, in the unit that records are charged in.
+std::uint64_t writable_for(const SpaceView& view, std::uint64_t record_bytes) {
+  std::uint64_t room = view.free * payload_room(view.segment_bytes);
+  for (const std::uint64_t tail : view.tails) {
+    room += tail / std::max<std::uint64_t>(record_bytes, 1) *
+            room_for(record_bytes, view.segment_bytes);
+  }
+  return room;
+}
+
+}  // namespace
+
+std::uint64_t room_for(std::uint64_t record_bytes, std::uint64_t segment_bytes) {
+  const std::uint64_t room = payload_room(segment_bytes);
+  const std::uint64_t records = room / std::max<std::uint64_t>(record_bytes, 1);
+  return std::max(record_bytes, room / std::max<std::uint64_t>(records, 1));
+}
+
+absl::Status Space::admit(std::uint64_t bytes, std::uint64_t largest) {
   MutexLock lock(mutex_);
   if (entry_bytes_max_ != 0 && entry_bytes_ > static_cast<std::int64_t>(entry_bytes_max_)) {
     return make_error(ErrorCode::no_space, "the index has reached its share of the limit");
@@ -22,13 +47,15 @@ absl::Status Space::admit(std::uint64_t bytes) {
                       concat("the cold tier is full: ", view_.occupied, " of ", view_.capacity,
                              " bytes are in use and ", reserved_, " promised"));
   }
-  if (wanted > view_.writable) {
+  const std::uint64_t writable = writable_for(view_, largest);
+  if (wanted > writable) {
     if (!view_.is_known) return make_error(ErrorCode::busy, "free space is still being counted");
     if (!view_.is_cleanable) {
       return make_error(ErrorCode::no_space,
                         "the cold tier is full and cleaning would win nothing");
     }
-    if (wanted > view_.writable + view_.overcommit) {
+    // As much as one cleaned segment holds may wait for the cleaner.
+    if (wanted > writable + view_.segment_bytes) {
       return make_error(ErrorCode::busy, "segments are being cleaned");
     }
   }

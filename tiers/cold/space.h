@@ -9,11 +9,16 @@
 // and its footer are lost until it is cleaned, so they count. So `used` says what evicting
 // would bring back, and nothing it would not.
 //
+// Bytes are not room: of a segment that holds three blocks, a third is what one of them takes,
+// and a tail too short for another is no room at all. So blocks are charged with their share of
+// the tail that they will leave (room_for), and tails are asked one by one.
+//
 // Threading:  thread-safe. publish() is the I/O loop's.
 // Blocking:   never.
 // Failure:    admit: `no_space` when only removing blocks helps, `busy` when cleaning does.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "absl/status/status.h"
@@ -24,18 +29,22 @@ namespace cairn::tiers {
 
 /// The I/O loop's view of the segments, in bytes.
 struct SpaceView {
-  std::uint64_t capacity = 0;    // what users may fill
-  std::uint64_t occupied = 0;    // not free, not dead
-  std::uint64_t dead = 0;        // the cleaner can win it back
-  std::uint64_t writable = 0;    // can be appended without any cleaning
-  std::uint64_t overcommit = 0;  // may wait for the cleaner
-  bool is_known = false;         // the live bytes of every segment have been counted
-  bool is_cleanable = false;     // some segment is worth cleaning
+  std::uint64_t capacity = 0;  // what users may fill
+  std::uint64_t occupied = 0;  // not free, not dead
+  std::uint64_t dead = 0;      // the cleaner can win it back
+  std::uint64_t segment_bytes = 0;
+  std::uint64_t free = 0;  // segments that users may take without any cleaning
+  /// Left in those that users append to, or may go on in; what is beyond kTailsMax is not told.
+  static constexpr std::size_t kTailsMax = 8;
+  std::array<std::uint64_t, kTailsMax> tails{};
+  bool is_known = false;      // the live bytes of every segment have been counted
+  bool is_cleanable = false;  // some segment is worth cleaning
 };
 
 class Space {
  public:
-  absl::Status admit(std::uint64_t bytes);
+  /// Promises `bytes`, which records are charged (room_for), the largest of them `largest` long.
+  absl::Status admit(std::uint64_t bytes, std::uint64_t largest);
   void release(std::uint64_t bytes);
   void publish(const SpaceView& view);
 
@@ -68,6 +77,9 @@ constexpr std::uint64_t kColdBytesMin = 40 * kMiB;
 
 std::uint64_t segment_bytes_for(std::uint64_t cold_bytes);
 std::uint64_t index_bytes_for(std::uint64_t cold_bytes);
+/// What a record, with its header's copy in the footer, is charged: its share of a segment that is
+/// filled with records like it.
+std::uint64_t room_for(std::uint64_t record_bytes, std::uint64_t segment_bytes);
 /// The largest payload whose record and footer fit into an empty segment, whatever its key.
 std::uint64_t block_bytes_max_for(std::uint64_t segment_bytes);
 /// For a store whose segment size is fixed already.
