@@ -198,6 +198,19 @@ TEST_F(Cli, HintsOfUsageErrorsNameTheCommand) {
   EXPECT_THAT(requests.err, HasSubstr("see `cairn replay --help`"));
 }
 
+TEST_F(Cli, TheStoreKeepsTheLimitThatWasGivenLast) {
+  make_store();
+  const auto limit = [this] { return run_json({"inspect", "superblock"}).object()["cold_bytes"]; };
+  EXPECT_EQ(limit(), 256U << 20);
+  EXPECT_EQ(run({"put", "k", "-", "--cold", "100MiB"}, "x").exit, 0);
+  EXPECT_EQ(limit(), 100U << 20);
+  EXPECT_EQ(run({"put", "k", "-"}, "y").exit, 0);
+  EXPECT_EQ(limit(), 100U << 20);
+  EXPECT_EQ(run({"put", "k", "-", "--cold", "1MiB"}, "z").exit, 2);
+  EXPECT_EQ(limit(), 100U << 20) << "a limit that is refused";
+  EXPECT_EQ(run({"get", "k"}).out, "y");
+}
+
 TEST_F(Cli, WhatBeginsWithADashGoesBehindTwo) {
   make_store();
   EXPECT_EQ(run_cairn({"put", "--dir", dir(), "--", "-k", "-"}, "dashed").exit, 0);

@@ -159,6 +159,15 @@ absl::StatusOr<OpenedStore> open_store_files(const ColdOptions& options,
                       concat("a limit of ", format_size(limit), " leaves no room for segments of ",
                              format_size(superblock.segment_bytes)));
   }
+  if (!opened.read_only && limit != superblock.cold_bytes) {
+    opened.superblock.cold_bytes = limit;
+    const absl::Status kept = replace_superblock(device, options.directory, opened.superblock);
+    // A full disk is a reason to give a smaller one: it holds from now on, kept or not.
+    if (!kept.ok()) {
+      log_line(LogLevel::warning, concat("the limit of ", format_size(limit),
+                                         " holds for this opening alone: ", message_of(kept)));
+    }
+  }
   if (is_new) {
     CAIRN_ASSIGN_OR_RETURN(opened.files, segment_files(device, options.directory));
   }

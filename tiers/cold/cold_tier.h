@@ -41,8 +41,8 @@ enum class StoreMode : std::uint8_t {
 struct ColdOptions {
   std::string directory;
   StoreMode mode = StoreMode::create_or_open;
-  /// Limit for segments and index together, by st_blocks. Taken from the store when 0. A
-  /// smaller limit than the store uses is reached by eviction, not by refusal.
+  /// Limit for segments and index together, by st_blocks; the store keeps it. What it has kept when
+  /// 0. A smaller limit than the store uses is reached by eviction, not by refusal.
   std::uint64_t cold_bytes = 0;
   /// Power cuts lose at most this much of what was only `written`.
   Duration sync_interval = Duration::seconds(5);

@@ -54,7 +54,7 @@ struct Superblock {
   StoreUuid store{};
   std::uint64_t block_id_secret = 0;
   std::uint64_t segment_bytes = 0;  // fixed at creation
-  std::uint64_t cold_bytes = 0;     // the limit where the options name none
+  std::uint64_t cold_bytes = 0;     // the limit: what the last options that named one said
   std::uint64_t index_bytes = 0;    // of that, the share set aside for the index
   WallMicros created = 0;
   std::uint32_t next_namespace_id = 1;

@@ -231,7 +231,8 @@ void add_data_commands(CommandLine& line) {
                  });
   command.flag("--mutable", put->is_mutable, "A new namespace lets puts replace");
   command.size("--cold", put->cold_bytes,
-               "Limit of the store on disk [new: half of the free disk, at most 64 GiB]");
+               "Limit of the store on disk, kept until another is given [new: half of the free "
+               "disk, at most 64 GiB]");
 
   const auto get = std::make_shared<GetArguments>();
   command = line.add({"get", "Read one block",
