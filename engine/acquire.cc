@@ -17,6 +17,12 @@ void ReadPath::Acquire::run(ReadPath& path, const Request& request,
     path.deliver(request, std::move(acquire->state_), acquire->done_);
     return;
   }
+  if (!plan.unknown.empty() && !path.may_ask()) {
+    path.refuse(request, std::move(acquire->state_),
+                make_error(ErrorCode::busy, "too many runs are being looked up in the index"),
+                acquire->done_);
+    return;
+  }
   if (!path.core_.operations.enter()) {
     path.refuse(request, std::move(acquire->state_),
                 make_error(ErrorCode::closed, "the engine is closing"), acquire->done_);
@@ -89,8 +95,10 @@ void ReadPath::Acquire::begin(Plan plan) {
       if (plan.unknown[next].id == state_->ids[i]) plan.unknown[next++].name = name_of(i);
     }
     // The rest of the plan is made again, on the loop, where the deadline strikes too.
+    path_.asking_.fetch_add(1);
     path_.recovery_.resolve(std::move(plan.unknown), false,
                             [self = shared_from_this()](const absl::Status&) {
+                              self->path_.asking_.fetch_sub(1);
                               self->path_.core_.loop.post([self] {
                                 if (self->is_waiting()) self->fetch(self->plan(true));
                               });

@@ -52,7 +52,8 @@ struct EngineOptions {
   double cold_low_watermark = 0.84;
   /// Puts under way; beyond: `busy`, nothing queued.
   std::uint64_t put_bytes_in_flight_max = 256 * kMiB;
-  /// Cold reads under way; beyond, batches wait in order, up to load_queue_max; then `busy`.
+  /// Cold reads under way; beyond, batches wait in order, up to load_queue_max; then `busy`. So
+  /// are acquires, while as many wait for the index to say what the catalog does not know yet.
   std::uint64_t load_bytes_in_flight_max = 256 * kMiB;
   std::uint32_t load_queue_max = 4096;
   /// How long a lease is held unless renewed; then its pins are dropped (an overstayed lease

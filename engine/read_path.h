@@ -63,6 +63,8 @@ class ReadPath {
   void refuse(const Request& request, std::shared_ptr<LeaseState> state, absl::Status status,
               const std::function<void(absl::StatusOr<Lease>)>& done);
   void unpin_all(LeaseState& state);
+  /// About: several may come through at once.
+  bool may_ask() const { return asking_.load() < core_.options.load_queue_max; }
 
   EngineCore& core_;
   Recovery& recovery_;
@@ -72,6 +74,8 @@ class ReadPath {
   const std::uint64_t leasable_bytes_;
   /// Payload that admitted requests are waiting for and have not pinned yet.
   std::atomic<std::uint64_t> admitted_bytes_{0};
+  /// Acquires whose keys the index is being asked for. Each holds copies of them, and gates.
+  std::atomic<std::uint32_t> asking_{0};
   std::function<void(std::span<const BlockId>)> on_delivered_;
 };
 

@@ -222,7 +222,6 @@ absl::StatusOr<ExitCode> inspect_entry(const EntryArguments& arguments, Output& 
   object["stored_bytes"] = stored.stored_bytes;
   object["expiry_us"] = stored.facts.expiry;
   object["pinned"] = stored.facts.pinned;
-  object["uses"] = stored.heat;
   object["place"] = {{"device", entry->place.device},
                      {"segment", static_cast<std::uint32_t>(entry->place.segment)},
                      {"offset", entry->place.offset},

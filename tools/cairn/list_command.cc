@@ -88,7 +88,6 @@ class Lister {
     object["sequence"] = block.facts.sequence;
     object["expiry_us"] = block.facts.expiry;
     object["pinned"] = block.facts.pinned;
-    object["uses"] = block.heat;
     object["id"] = to_hex(block.id.hash);
     object["parent_id"] =
         block.facts.parent.is_null() ? Json() : Json(to_hex(block.facts.parent.hash));

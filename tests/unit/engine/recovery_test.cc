@@ -39,6 +39,30 @@ TEST(Recovery, ServesWhileTheCatalogIsBeingLoaded) {
   EXPECT_FALSE(world.engine().match(ns, EngineWorld::refs(keys)).incomplete);
 }
 
+TEST(Recovery, AcquiresThatWaitForTheIndexAreBounded) {
+  EngineWorldOptions options;
+  options.engine.load_queue_max = 8;
+  EngineWorld world(options);
+  const NamespaceId ns = world.open_namespace("n");
+  world.restart_unloaded();
+  world.cold().hold();
+  int answered = 0, busy = 0;
+  std::vector<std::string> keys = EngineWorld::chain("c", 20);
+  for (const std::string& key : keys) {
+    const KeyRef ref{key};
+    world.engine().acquire(ns, {&ref, 1}, {}, [&](const absl::StatusOr<Lease>& lease) {
+      ++answered;
+      if (has_code(lease.status(), ErrorCode::busy)) ++busy;
+    });
+  }
+  EXPECT_EQ(busy, 12);
+  EXPECT_EQ(answered, 12);
+  world.cold().release();
+  world.settle();
+  EXPECT_EQ(answered, 20);
+  EXPECT_EQ(busy, 12) << "those that were let in are misses";
+}
+
 TEST(Recovery, LoadAndAnnounceAskForWhatIsUnknown) {
   EngineWorld world(inline_cold());
   const NamespaceId ns = world.open_namespace("n");
