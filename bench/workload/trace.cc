@@ -265,19 +265,19 @@ std::size_t full_blocks(const TraceRequest& request, std::uint32_t block_tokens)
 }
 
 absl::StatusOr<TraceReader> TraceReader::open(const std::string& path) {
+  // A pipe will do as well.
+  const std::string name = path == "-" ? "/dev/stdin" : path;
   std::error_code error;
-  const std::uint64_t size = std::filesystem::file_size(path, error);
-  std::ifstream file(path, std::ios::binary);
-  if (error || !file) {
+  std::ifstream file(name, std::ios::binary);
+  if (!file || std::filesystem::is_directory(name, error)) {
     return make_error(ErrorCode::not_found, concat("cannot read the trace ", path));
   }
-  return TraceReader(path, std::move(file), size);
+  return TraceReader(path, std::move(file));
 }
 
 absl::StatusOr<bool> TraceReader::next(TraceRequest& request) {
   while (std::getline(file_, line_)) {
     ++line_number_;
-    position_ += line_.size() + 1;
     if (is_blank(line_)) continue;
     if (const absl::Status status = parse_trace_line(line_, request); !status.ok()) {
       return with_context(status, concat(path_, ":", line_number_));

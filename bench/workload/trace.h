@@ -45,25 +45,20 @@ std::size_t full_blocks(const TraceRequest& request, std::uint32_t block_tokens)
 
 class TraceReader {
  public:
-  /// `not_found` where there is no such file.
+  /// A file or a pipe; - is stdin. `not_found` where it cannot be read.
   static absl::StatusOr<TraceReader> open(const std::string& path);
 
   /// False at the end of the trace.
   absl::StatusOr<bool> next(TraceRequest& request);
-  /// Bytes read so far, and of the whole file: for progress.
-  std::uint64_t position() const { return position_; }
-  std::uint64_t size() const { return size_; }
 
  private:
-  TraceReader(std::string path, std::ifstream file, std::uint64_t size)
-      : path_(std::move(path)), file_(std::move(file)), size_(size) {}
+  TraceReader(std::string path, std::ifstream file)
+      : path_(std::move(path)), file_(std::move(file)) {}
 
   std::string path_;
   std::ifstream file_;
   std::string line_;
   std::uint64_t line_number_ = 0;
-  std::uint64_t position_ = 0;
-  std::uint64_t size_;
 };
 
 absl::StatusOr<std::vector<TraceRequest>> read_trace(const std::string& path);

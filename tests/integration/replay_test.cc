@@ -176,6 +176,18 @@ TEST_F(Replay, SaysThatWarmIsNotUsedYet) {
   EXPECT_THAT(result.err, HasSubstr("--warm is not used"));
 }
 
+TEST_F(Replay, ReadsATraceFromAPipe) {
+  const std::string line =
+      R"({"timestamp": 0, "input_length": 1500, "output_length": 3, "hash_ids": [1, 2, 3]})"
+      "\n";
+  const CliArguments command = {"replay", "--json", "--model", "tiny",    "--hot",
+                                "8MiB",   "--cold", "64MiB",   "--trace", "-"};
+  const CliResult result = run_cairn(command, line + line);
+  EXPECT_EQ(result.exit, 0) << result.out << result.err;
+  EXPECT_EQ(result.object()["requests"], 2);
+  EXPECT_EQ(result.object()["blocks"], 4);
+}
+
 TEST_F(Replay, RefusesWhatCannotWork) {
   const auto exit_of = [](CliArguments more) { return run_cairn(tiny(std::move(more))).exit; };
   EXPECT_EQ(exit_of({"--model", "gpt"}), 2);

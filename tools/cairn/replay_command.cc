@@ -40,7 +40,8 @@ void add_replay_command(CommandLine& line) {
        "A trace has JSON lines with timestamp, input_length, output_length, hash_ids.\n"
        "Exit 6: a wrong byte. Exit 1: a block promised as written or durable was lost."},
       [arguments](Output& output) { return run(*arguments, output); });
-  command.text("--trace", options.trace, "FILE", "Requests to replay [made up from --seed]");
+  command.text("--trace", options.trace, "FILE",
+               "Requests to replay; - reads stdin [made up from --seed]");
   command.text("--dir", options.directory, "DIR",
                "The store; made where there is none [temporary, removed at the end]");
   command.size("--hot", options.hot_bytes, "RAM for blocks");
