@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "engine/base/hash128.h"
 #include "engine/base/status.h"
@@ -117,12 +118,17 @@ void LoadPath::Load::advance() {
   if (next_ >= cut_ && blocks_under_way_ == 0) finish();
 }
 
-bool LoadPath::Load::room_for_more() const {
-  if (blocks_under_way_ == 0) return true;  // one window always moves
-  return blocks_under_way_ + kWindowBlocks <= kWindows * kWindowBlocks &&
-         bytes_under_way_ + kWindowBytes <= kWindows * kWindowBytes &&
-         path_.bytes_under_way_.load() + kWindowBytes <=
-             path_.core_.options.load_bytes_in_flight_max;
+bool LoadPath::Load::room_for_more() {
+  if (blocks_under_way_ > 0 && (blocks_under_way_ + kWindowBlocks > kWindows * kWindowBlocks ||
+                                bytes_under_way_ + kWindowBytes > kWindows * kWindowBytes)) {
+    return false;
+  }
+  if (path_.has_room()) return true;
+  // What is under way brings it back here.
+  if (blocks_under_way_ == 0 && !std::exchange(waits_for_room_, true)) {
+    path_.wait_for_room(shared_from_this());
+  }
+  return false;
 }
 
 void LoadPath::Load::issue_window() {
@@ -233,6 +239,7 @@ void LoadPath::Load::read_window(const std::shared_ptr<Window>& window) {
 
 void LoadPath::Load::window_done(Window& window) {
   path_.bytes_under_way_.fetch_sub(window.bytes);
+  path_.wake();
   if (over_.load()) return;
   for (std::size_t i = 0; i < window.indices.size(); ++i) {
     if (!settle(window, i)) continue;
@@ -324,6 +331,7 @@ void LoadPath::Load::arm_deadline() {
 
 void LoadPath::Load::finish() {
   if (over_.exchange(true)) return;
+  if (waits_for_room_) std::erase(path_.waiting_, shared_from_this());
   std::vector<LeasedBlock> served;
   for (std::size_t i = 0; i < targets_.size(); ++i) {
     LoadTarget& target = targets_[i];
@@ -345,6 +353,29 @@ void LoadPath::Load::finish() {
   const Callback done = std::move(done_);
   done(absl::OkStatus());
   core.operations.leave();
+}
+
+// --- room ------------------------------------------------------------------------------------
+
+bool LoadPath::has_room() const {
+  const std::uint64_t under_way = bytes_under_way_.load();
+  return under_way == 0 || under_way + kWindowBytes <= core_.options.load_bytes_in_flight_max;
+}
+
+void LoadPath::wait_for_room(const std::shared_ptr<Load>& load) {
+  waiting_.push_back(load);
+}
+
+/// One after the other, because the next may take the room, or need none.
+void LoadPath::wake() {
+  if (waiting_.empty() || !has_room()) return;
+  const std::shared_ptr<Load> next = waiting_.front();
+  waiting_.pop_front();
+  next->waits_for_room_ = false;
+  core_.loop.post([this, next] {
+    next->advance();
+    wake();
+  });
 }
 
 // --- the door --------------------------------------------------------------------------------

@@ -61,7 +61,8 @@ class LoadPath::Load final : public FetchWaiter,
   bool settle(const Window& window, std::size_t at);
   void arm_deadline();
   void miss(std::size_t index, absl::Status status = {});
-  bool room_for_more() const;
+  bool room_for_more();
+  friend class LoadPath;
 
   LoadPath& path_;
   NamespaceState& ns_;
@@ -75,6 +76,7 @@ class LoadPath::Load final : public FetchWaiter,
   std::size_t cut_;  // the first miss of a prefix; targets_.size() without
   std::size_t blocks_under_way_ = 0;
   std::uint64_t bytes_under_way_ = 0;
+  bool waits_for_room_ = false;
   std::atomic<bool> over_{false};
 };
 

@@ -17,6 +17,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <span>
@@ -45,6 +46,12 @@ class LoadPath {
  private:
   class Load;
   absl::Status admit(const NamespaceState* ns, std::span<LoadTarget> targets) const;
+  // Of the loop:
+  /// Whether another window may be read. One always may: it is how large windows are, whatever the
+  /// limit.
+  bool has_room() const;
+  void wait_for_room(const std::shared_ptr<Load>& load);
+  void wake();
 
   EngineCore& core_;
   Recovery& recovery_;
@@ -54,6 +61,7 @@ class LoadPath {
   Expirer& expirer_;
   std::atomic<std::uint32_t> loads_under_way_{0};
   std::atomic<std::uint64_t> bytes_under_way_{0};  // direct and bounced
+  std::deque<std::shared_ptr<Load>> waiting_;      // for room
 };
 
 }  // namespace cairn::detail

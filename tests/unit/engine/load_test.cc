@@ -171,5 +171,40 @@ TEST(Load, BlocksBeingFetchedAlreadyAreJoined) {
   EXPECT_TRUE(targets[0].found && targets.is_right(0));
 }
 
+TEST(Load, ManyTogetherHoldNoMoreThanTheLimitInFlight) {
+  EngineWorldOptions options;
+  options.engine.load_bytes_in_flight_max = 8'000;
+  options.hot_bytes = 64 * kKiB;
+  EngineWorld world(options);
+  const NamespaceId ns = world.open_namespace("n");
+  const std::vector<std::string> keys = EngineWorld::chain("c", 8);
+  world.put_chain(ns, keys, 1000);
+  ASSERT_TRUE(world.engine().evict_unused(TierKind::hot, 0).ok());
+  // No room in hot: each is read for itself.
+  for (int i = 0; i < 62; ++i) {
+    world.put(ns, "h" + std::to_string(i), 1000, 0, Durability::memory);
+  }
+  world.cold().hold();
+  std::vector<Targets> loads;
+  for (int i = 0; i < 100; ++i) loads.emplace_back(keys, 1000);
+  int over = 0;
+  for (std::size_t i = 0; i < loads.size(); ++i) {
+    // Some go before it is their turn.
+    const Duration patience = i % 10 == 5 ? Duration::millis(1) : Duration::seconds(5);
+    world.engine().load(ns, loads[i].all(), {.deadline = world.clock().now() + patience},
+                        [&](const absl::Status&) { ++over; });
+  }
+  world.settle();
+  EXPECT_EQ(world.cold().held(), 1U);
+  world.advance(Duration::millis(2));
+  EXPECT_EQ(over, 10);
+  world.cold().release();
+  world.settle();
+  EXPECT_EQ(over, 100);
+  std::size_t found = 0;
+  for (const Targets& load : loads) found += load.found();
+  EXPECT_EQ(found, 90U * 8);
+}
+
 }  // namespace
 }  // namespace cairn::test
