@@ -98,7 +98,8 @@ struct LeasedBlock {
   ByteSpan bytes;  // empty data() for a miss (Read::each)
   bool found = false;
   TierKind served_from = TierKind::none;
-  std::uint64_t sequence = 0;  // the version, in mutable namespaces
+  std::uint64_t sequence = 0;   // the version, in mutable namespaces
+  std::uint64_t plain_sum = 0;  // XXH3-64 of the bytes, taken when they were put
 };
 
 /// In bytes; 0: none but the tier's. Hot counts slots, cold the payload of what is listed and on

@@ -152,7 +152,8 @@ LeasedBlock ReadPath::view(const Residency& leased, TierKind served_from) const 
   return {.bytes = core_.hot.bytes(leased.hot, leased.facts.plain_bytes),
           .found = true,
           .served_from = served_from,
-          .sequence = leased.facts.sequence};
+          .sequence = leased.facts.sequence,
+          .plain_sum = leased.facts.plain_sum};
 }
 
 bool ReadPath::lease_one(const NamespaceState& ns, const KeyRef& key, BlockId id, Residency* out) {

@@ -6,24 +6,28 @@
 #include <string>
 #include <utility>
 
+#include "engine/base/hash128.h"
 #include "engine/base/status.h"
 
 namespace cairn {
 namespace {
 
-std::string encode(std::span<const std::uint32_t> token_ids) {
+/// The ids, and the sum of the bytes that they are of.
+std::string encode(std::span<const std::uint32_t> token_ids, ByteSpan payload) {
   std::string bytes;
-  bytes.reserve(token_ids.size() * sizeof(std::uint32_t));
+  bytes.reserve(token_ids.size() * sizeof(std::uint32_t) + sizeof(std::uint64_t));
   for (const std::uint32_t id : token_ids) append_le(bytes, id);
+  append_le(bytes, xxh3_64(payload));
   return bytes;
 }
 
-bool holds(ByteSpan stored, std::span<const std::uint32_t> token_ids) {
-  if (stored.size() != token_ids.size() * sizeof(std::uint32_t)) return false;
+bool holds(ByteSpan stored, std::span<const std::uint32_t> token_ids, std::uint64_t plain_sum) {
+  const std::size_t ids_bytes = token_ids.size() * sizeof(std::uint32_t);
+  if (stored.size() != ids_bytes + sizeof(std::uint64_t)) return false;
   for (std::size_t i = 0; i < token_ids.size(); ++i) {
     if (load_le<std::uint32_t>(stored, i * sizeof(std::uint32_t)) != token_ids[i]) return false;
   }
-  return true;
+  return load_le<std::uint64_t>(stored, ids_bytes) == plain_sum;
 }
 
 /// Twice the batch: each block, and its ids behind it.
@@ -32,7 +36,7 @@ struct Doubled {
     ids.reserve(given.size());  // spans of them are taken: they stay where they are
     blocks.reserve(2 * given.size());
     for (const TokenBlock& one : given) {
-      ids.push_back(encode(one.token_ids));
+      ids.push_back(encode(one.token_ids, one.block.payload));
       blocks.push_back(one.block);
       PutBlock beside = one.block;
       beside.part = kTokenIdsPart;
@@ -92,7 +96,7 @@ VerifiedLease verify(Lease lease, const std::vector<std::vector<std::uint32_t>>&
   const std::span<const LeasedBlock> leased = lease.blocks();
   for (std::size_t i = 0; i < asked.size(); ++i) {
     const bool both = 2 * i + 1 < leased.size() && leased[2 * i].found && leased[2 * i + 1].found;
-    const bool right = both && holds(leased[2 * i + 1].bytes, asked[i]);
+    const bool right = both && holds(leased[2 * i + 1].bytes, asked[i], leased[2 * i].plain_sum);
     if (both && !right) ++verified.mismatches;
     if (!right && read == Read::prefix) break;
     verified.blocks.push_back(right ? leased[2 * i] : LeasedBlock{});

@@ -7,6 +7,11 @@
 // are others, or are gone, is a miss. Costs 4 bytes a token, one more entry a key, and a compare;
 // where ids and blocks are put in one batch they lie side by side.
 //
+// A block and its ids are two entries, of which one may fail or be evicted without the other, and
+// then stand beside the other half of a later put. So the ids name the bytes that they are of, by
+// their XXH3-64: a half that has lost its own matches nothing. That keeps collisions apart, not
+// somebody who may write to the namespace and makes bytes with the same sum.
+//
 // For content-addressed namespaces: in a mutable one a block and its ids would be two versions.
 //
 // Threading, blocking, failure: as Engine::put and Engine::acquire, which do the work.
@@ -49,8 +54,8 @@ struct VerifiedLease {
 std::vector<KeyRef> with_token_ids(std::span<const KeyRef> keys);
 
 /// A block is put, or already present, only together with its ids: the worse result of the two is
-/// given. A key that is there with ids of another length is `mismatch`; of others as long, it is
-/// already present, and a miss for who asks with these.
+/// given. A key that is there with ids of another length is `mismatch`; of others as long, or of
+/// other bytes, it is already present, and a miss for who asks with these.
 void put_with_token_ids(Engine& engine, NamespaceId ns, std::span<const TokenBlock> blocks,
                         const PutOptions& options,
                         std::function<void(std::vector<PutResult>)> done);

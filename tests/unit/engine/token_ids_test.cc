@@ -82,6 +82,27 @@ TEST_F(TokenIds, TheFirstTokensStay) {
   EXPECT_EQ(acquire({keys_[0]}, {ids_[0]}).blocks.size(), 1U);
 }
 
+/// One half is lost, and the other meets the other half of a put of other tokens.
+TEST_F(TokenIds, HalvesOfTwoPutsAreAMiss) {
+  for (const bool ids_are_lost : {false, true}) {
+    const std::string key = ids_are_lost ? "evicted" : "failed";
+    const std::string first = make_payload(key, 1, 500), second = make_payload(key, 2, 500);
+    const auto put_one = [&](const std::string& payload, const Ids& ids) {
+      const TokenBlock block{{.key = key, .payload = as_bytes(payload)}, ids};
+      return put_with_token_ids_sync(world_.engine(), ns_, {&block, 1})[0];
+    };
+    if (!ids_are_lost) world_.cold().fail_writes(ErrorCode::io, 1);
+    EXPECT_EQ(put_one(first, ids_[0]).status.ok(), ids_are_lost);
+    if (ids_are_lost) {
+      const KeyRef beside{key, kTokenIdsPart};
+      ASSERT_TRUE(world_.engine().erase_sync(ns_, {&beside, 1}).ok());
+    }
+    EXPECT_TRUE(put_one(second, ids_[1]).status.ok());
+    EXPECT_TRUE(acquire({key}, {ids_[0]}).blocks.empty()) << key;
+    EXPECT_TRUE(acquire({key}, {ids_[1]}).blocks.empty()) << key;
+  }
+}
+
 TEST_F(TokenIds, AreErasedWithTheirBlocks) {
   put(keys_, ids_);
   const std::vector<KeyRef> both = with_token_ids(EngineWorld::refs(keys_));
