@@ -90,6 +90,8 @@ std::size_t Announcer::announce(NamespaceId id, std::span<const KeyRef> keys, De
         found.push_back(asked[i]);
       }
       fetch(*ns, found, until);
+      // The deadline may have gone by while the index was asked.
+      core_.loop.run_at(until, [this] { sweep(); });
       core_.operations.leave();
     });
   }

@@ -256,6 +256,7 @@ absl::Status EngineImpl::close() {
   core_.operations.shut();
   core_.operations.wait_empty(core_.parts.pump);
   core_.loop.end([this] { return pump(); });
+  recovery_.abandon();
   absl::Status status = hot_list_.save();
   if (core_.cold != nullptr) {
     // A tier that is degraded cannot sync; closing goes on, and the store is then not clean.

@@ -25,7 +25,7 @@ struct Eraser::Erase {
   std::vector<Item> items;  // one for each name; a name that is asked for twice goes once
   std::vector<BlockId> gates;
   std::size_t asked = 0;
-  bool must_ask = false;
+  Recovery::Asking asking;
   Callback done;
 };
 
@@ -75,13 +75,13 @@ void Eraser::erase(NamespaceId id, std::span<const KeyRef> keys, Callback done) 
     erase->gates.push_back(block);
   }
   std::sort(erase->gates.begin(), erase->gates.end());
-  erase->must_ask = recovery_.must_ask();
+  erase->asking = recovery_.ask();
   core_.gates.enter_all(erase->gates, [this, erase] { resolve(erase); });
 }
 
 void Eraser::resolve(const std::shared_ptr<Erase>& erase) {
   std::vector<Unknown> unknown;
-  if (erase->must_ask) {
+  if (erase->asking.must() || !recovery_.is_complete()) {
     for (const Erase::Item& item : erase->items) {
       if (!core_.catalog.find(item.id)) unknown.push_back({item.id, item.name});
     }
@@ -100,6 +100,7 @@ void Eraser::resolve(const std::shared_ptr<Erase>& erase) {
 }
 
 void Eraser::unlist(const std::shared_ptr<Erase>& erase) {
+  erase->asking.end();
   std::vector<ColdRemoval> removals;
   // What was evicted, or was left unnamed by a dirty stop, has a record and nothing that buries it:
   // where the index has to learn from the segments, it would be back.
@@ -165,6 +166,7 @@ void Eraser::keep_away(const std::shared_ptr<Erase>& erase) {
 }
 
 void Eraser::finish(Erase& erase, const absl::Status& status) {
+  erase.asking.end();
   for (const BlockId id : erase.gates) core_.gates.leave(id);
   erase.ns->publishers.leave();
   keys_under_way_.fetch_sub(erase.asked);
@@ -197,6 +199,9 @@ absl::Status Eraser::clear(NamespaceId id) {
       ns->cleared_below.store(below);
       ns->epoch.fetch_add(1);
       sweep(*ns);
+    } else {
+      // What came to be listed meanwhile was passed over, and is there after all.
+      core_.is_partial.store(true);
     }
     ns->publishers.open();
   }

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t kVictimBatch = 64;
 constexpr std::size_t kVictimsMax = kVictimBatch * kVictimBatch * kVictimBatch;
+constexpr int kOffersMax = 16;
 
 std::uint64_t share_of(std::uint64_t bytes, double fraction) {
   return static_cast<std::uint64_t>(static_cast<double>(bytes) * fraction);
@@ -138,8 +139,16 @@ void Mover::forget_evicted(Eviction eviction, std::function<void(std::size_t)> d
   core_.operations.enter_again();
   tell_evicted(eviction.victims, TierKind::cold);
   // Evictions are counted in the index with the removal; the cold tier syncs them before the
-  // space is used again.
-  remove_cold(std::move(eviction.removals), RemovalReason::evicted, Durability::written,
+  // space is used again. A mutable block's is synced while its gate is closed: whoever puts the
+  // name again may promise no more than memory, and then a power cut must not bring the old version
+  // back.
+  const bool any_mutable =
+      std::any_of(eviction.victims.begin(), eviction.victims.end(), [this](const Victim& victim) {
+        const NamespaceState* const ns = core_.namespaces.find(victim.residency.namespace_id);
+        return ns != nullptr && ns->is_mutable();
+      });
+  remove_cold(std::move(eviction.removals), RemovalReason::evicted,
+              any_mutable ? Durability::durable : Durability::written,
               [this, victims = std::move(eviction.victims),
                done = std::move(done)](const std::vector<ColdRemoval>& removed) {
                 std::size_t evicted = 0;
@@ -293,8 +302,9 @@ void Mover::discard_hot(BlockId id, std::uint64_t sequence, Location hot) {
 void Mover::relist(BlockId id, const BlockName& name, const Residency& was) {
   NamespaceState* const state = core_.namespaces.find(was.namespace_id);
   if (state == nullptr || !state->publishers.enter()) return;
-  if (was.facts.sequence >= state->cleared_below.load()) {
-    core_.publish_cold(id, name, was.facts, was.cold, was.cold_bytes, nullptr);
+  if (was.facts.sequence >= state->cleared_below.load() &&
+      !core_.publish_cold(id, name, was.facts, was.cold, was.cold_bytes, nullptr)) {
+    core_.is_partial.store(true);
   }
   state->publishers.leave();
 }
@@ -325,34 +335,52 @@ bool Mover::free_catalog_room(std::uint64_t bytes) {
 /// Whole blocks, out of every tier: from cold first, where blocks are coldest. False when
 /// nothing may go.
 bool Mover::evict_entries(std::size_t count) {
-  const std::uint64_t before = core_.catalog.blocks();
   const bool forgets = core_.is_partial.load();
-  bool from_cold = forgets || (core_.cold != nullptr && !core_.read_only);
-  // The first that are offered may be in use; seldom are many.
-  for (std::size_t ask = count; from_cold; ask *= kVictimBatch) {
-    const std::vector<Victim> victims = core_.catalog.victims(TierKind::cold, ask, true);
-    Eviction eviction;
+  const bool from_cold = forgets || (core_.cold != nullptr && !core_.read_only);
+  if (from_cold && evict_offered(TierKind::cold, count, [&](std::span<const Victim> victims) {
+        Eviction eviction;
+        std::size_t gone = 0;
+        for (const Victim& victim : victims) {
+          if (gone == count) break;
+          if (!victim.residency.hot.is_null() && evict_hot_copy(victim) == 0) continue;
+          gone += (forgets ? forget_cold(victim) : unlist_cold(victim, &eviction)) ? 1U : 0U;
+        }
+        if (!eviction.removals.empty()) forget_evicted(std::move(eviction), [](std::size_t) {});
+        return gone > 0;
+      })) {
+    return true;
+  }
+  return evict_offered(TierKind::hot, count, [&](std::span<const Victim> victims) {
     std::size_t gone = 0;
     for (const Victim& victim : victims) {
       if (gone == count) break;
-      if (!victim.residency.hot.is_null() && evict_hot_copy(victim) == 0) continue;
-      gone += (forgets ? forget_cold(victim) : unlist_cold(victim, &eviction)) ? 1U : 0U;
+      if (victim.residency.cold.is_null() && evict_hot_copy(victim) > 0) ++gone;
     }
-    if (!eviction.removals.empty()) forget_evicted(std::move(eviction), [](std::size_t) {});
-    from_cold = gone == 0 && victims.size() == ask && ask < kVictimsMax;
-  }
-  if (core_.catalog.blocks() < before) return true;
-  for (const Victim& victim : core_.catalog.victims(TierKind::hot, count, true)) {
-    if (victim.residency.cold.is_null()) evict_hot_copy(victim);
-  }
-  return core_.catalog.blocks() < before;
+    return gone > 0;
+  });
 }
 
-/// The index goes on naming it, and who asks for it finds it there.
+/// Until `take` took something, or there is nothing. The first that are offered may be in use, or
+/// others that make room at the same time are faster.
+bool Mover::evict_offered(TierKind tier, std::size_t count,
+                          const std::function<bool(std::span<const Victim>)>& take) {
+  std::size_t ask = count;
+  for (int tries = 0; tries < kOffersMax; ++tries) {
+    const std::vector<Victim> victims = core_.catalog.victims(tier, ask, true);
+    if (victims.empty()) return false;
+    if (take(victims)) return true;
+    if (victims.size() == ask) ask = std::min(ask * kVictimBatch, kVictimsMax);
+  }
+  return false;
+}
+
+/// The index goes on naming it, and who asks for it finds it there. A copy that has come to hot
+/// meanwhile stands over a version in cold that is not listed: the mark says so.
 bool Mover::forget_cold(const Victim& victim) {
   // Whoever is inside has seen it listed.
   if (!core_.gates.try_enter(victim.id)) return false;
   const bool gone = core_.catalog.remove_copy(victim.id, TierKind::cold, victim.residency.cold);
+  if (gone) core_.catalog.set_left_cold(victim.id);
   core_.gates.leave(victim.id);
   return gone;
 }

@@ -97,6 +97,8 @@ class Mover {
   void forget_evicted(Eviction eviction, std::function<void(std::size_t evicted)> done);
   bool unlist_cold(const Victim& victim, Eviction* eviction);
   bool evict_entries(std::size_t count);
+  bool evict_offered(TierKind tier, std::size_t count,
+                     const std::function<bool(std::span<const Victim>)>& take);
   bool forget_cold(const Victim& victim);
   void relist(BlockId id, const BlockName& name, const Residency& was);
   void background();

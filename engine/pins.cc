@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "engine/base/status.h"
 #include "engine/base/text.h"
 #include "engine/completion.h"
@@ -30,12 +31,13 @@ absl::Status Pins::with_gates(NamespaceId ns, std::span<const KeyRef> keys,
     return make_error(ErrorCode::invalid_argument, "there is no such namespace");
   std::vector<Target> targets;
   std::vector<BlockId> gates;
+  absl::flat_hash_set<BlockId> known;
   for (const KeyRef& key : keys) {
     if (!is_valid_key(key.key)) {
       return make_error(ErrorCode::invalid_argument, "a key has 1 to 1024 bytes");
     }
     const BlockId id = core_.id_of(ns, key);
-    if (std::find(gates.begin(), gates.end(), id) != gates.end()) continue;
+    if (!known.insert(id).second) continue;
     gates.push_back(id);
     targets.push_back({.id = id, .name = {ns, key.key, key.part}});
   }
@@ -46,12 +48,12 @@ absl::Status Pins::with_gates(NamespaceId ns, std::span<const KeyRef> keys,
   }
   std::sort(gates.begin(), gates.end());
   const auto pump = [this] { return core_.pump(); };
-  const bool must_ask = recovery_.must_ask();
+  Recovery::Asking asking = recovery_.ask();
   Completion entered;
   core_.gates.enter_all(gates, [&] { entered.notify(); });
   entered.wait(pump);
   absl::Status status;
-  if (must_ask) {
+  if (asking.must() || !recovery_.is_complete()) {
     std::vector<Unknown> unknown;
     for (const Target& target : targets) {
       if (!core_.catalog.find(target.id)) unknown.push_back({target.id, target.name});
@@ -65,6 +67,7 @@ absl::Status Pins::with_gates(NamespaceId ns, std::span<const KeyRef> keys,
       resolved.wait(pump);
     }
   }
+  asking.end();
   if (status.ok()) status = change(targets);
   core_.gates.leave_all(gates);
   state->publishers.leave();
@@ -159,12 +162,16 @@ void Pins::found(BlockId id) {
   pins_.try_emplace(id);
 }
 
-Pins::Left Pins::take_mark(BlockId id, std::string_view owner, bool& was_counted) {
+/// `had_durable`: the owner's mark was one that outlives the process.
+Pins::Left Pins::take_mark(BlockId id, std::string_view owner, bool& was_counted,
+                           bool& had_durable) {
   MutexLock lock(mutex_);
   const auto pin = pins_.find(id);
   was_counted = pin != pins_.end() && !pin->second.empty();
   if (pin == pins_.end()) return Left::nothing;
   Marks& marks = pin->second;
+  had_durable = std::any_of(marks.begin(), marks.end(),
+                            [&](const Mark& mark) { return mark.owner == owner && mark.durable; });
   std::erase_if(marks, [&](const Mark& mark) { return mark.owner == owner; });
   // What is left without a mark goes when the catalog does not hold it for pinned any more.
   if (marks.empty()) return Left::nothing;
@@ -176,13 +183,15 @@ Pins::Left Pins::take_mark(BlockId id, std::string_view owner, bool& was_counted
 absl::Status Pins::unpin_gated(std::vector<Target>& targets, std::string_view owner) {
   std::vector<Target> durable;
   for (Target& target : targets) {
-    bool counted = false;
-    const Left left = take_mark(target.id, owner, counted);
+    bool counted = false, had_durable = false;
+    const Left left = take_mark(target.id, owner, counted, had_durable);
     const std::optional<Residency> listed = core_.catalog.find(target.id);
     if (!listed) continue;
     target.residency = *listed;
     if (counted && left == Left::nothing) core_.catalog.pin(target.id, -1);
-    if (listed->facts.pinned && left != Left::durable) durable.push_back(target);
+    // The pin of a former process, which nobody owns, goes with the last of this one's.
+    const bool ends_note = left == Left::nothing || (left == Left::pinned && had_durable);
+    if (listed->facts.pinned && ends_note) durable.push_back(target);
   }
   absl::Status status;
   if (!durable.empty()) {

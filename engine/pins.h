@@ -56,7 +56,7 @@ class Pins {
   absl::Status unpin_gated(std::vector<Target>& targets, std::string_view owner);
   /// What is left when one owner's mark is taken off.
   enum class Left : std::uint8_t { durable, pinned, nothing };
-  Left take_mark(BlockId id, std::string_view owner, bool& was_counted);
+  Left take_mark(BlockId id, std::string_view owner, bool& was_counted, bool& had_durable);
   absl::Status annotate(const std::vector<Target>& targets, bool pinned);
   std::uint64_t limit_bytes() const;
   bool is_pinned(BlockId id) const;

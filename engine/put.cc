@@ -131,7 +131,7 @@ void WritePath::Put::start(Callback done) {
   done_ = std::move(done);
   EngineCore& core = path_.core_;
   Task enter_gates = [self = shared_from_this()] {
-    self->must_ask_ = self->path_.recovery_.must_ask();
+    self->asking_ = self->path_.recovery_.ask();
     self->path_.core_.gates.enter_all(self->gates_, [self] { self->resolve_unknown(); });
   };
   if (options_.durability == Durability::memory) {
@@ -145,7 +145,7 @@ void WritePath::Put::start(Callback done) {
 
 void WritePath::Put::resolve_unknown() {
   std::vector<Unknown> unknown;
-  if (must_ask_) {
+  if (asking_.must() || !path_.recovery_.is_complete()) {
     for (const Item& item : items_) {
       if (item.settled) continue;
       const std::optional<Residency> listed = path_.core_.catalog.find(item.id);
@@ -170,6 +170,7 @@ void WritePath::Put::resolve_unknown() {
 }
 
 void WritePath::Put::classify() {
+  asking_.end();
   std::uint64_t metadata = 0;
   for (Item& item : items_) {
     if (!item.settled) classify_one(item);
@@ -300,7 +301,11 @@ void WritePath::Put::fill(Item& item) {
 void WritePath::Put::publish_in_memory() {
   EngineCore& core = path_.core_;
   std::vector<ColdRemoval> overwritten;
-  std::vector<std::size_t> waiting;
+  struct Waiting {
+    std::size_t item = 0;
+    Residency old;
+  };
+  std::vector<Waiting> waiting;
   for (std::size_t i = 0; i < items_.size(); ++i) {
     Item& item = items_[i];
     if (item.settled) continue;
@@ -323,7 +328,7 @@ void WritePath::Put::publish_in_memory() {
                            .name = {ns_.id, std::string(item.name.key), item.name.part},
                            .sequence = replaced.facts.sequence,
                            .location = replaced.cold});
-    waiting.push_back(i);
+    waiting.push_back({i, replaced});
   }
   if (overwritten.empty()) {
     finish();
@@ -333,14 +338,23 @@ void WritePath::Put::publish_in_memory() {
                            [self = shared_from_this(),
                             waiting = std::move(waiting)](const std::vector<ColdRemoval>& removed) {
                              for (std::size_t i = 0; i < waiting.size(); ++i) {
-                               Item& item = self->items_[waiting[i]];
-                               // The index still has the old version: an erase must bury it.
-                               if (!removed[i].status.ok())
-                                 self->path_.core_.catalog.set_left_cold(item.id);
+                               Item& item = self->items_[waiting[i].item];
+                               if (!removed[i].status.ok()) self->put_back(item, waiting[i].old);
                                self->settle(item, removed[i].status);
                              }
                              self->finish();
                            });
+}
+
+/// The index still has the old version, so the catalog lists it again instead of the new one: a
+/// later put that replaced the new one would not know of it, and a crash would bring it back.
+void WritePath::Put::put_back(const Item& item, const Residency& old) {
+  EngineCore& core = path_.core_;
+  const std::optional<Residency> removed = core.catalog.remove(item.id, item.facts.sequence);
+  if (removed && !removed->hot.is_null()) core.free_hot(removed->hot);
+  if (!core.publish_cold(item.id, item.name, old.facts, old.cold, old.cold_bytes, nullptr)) {
+    core.is_partial.store(true);
+  }
 }
 
 // --- the end ---------------------------------------------------------------------------------

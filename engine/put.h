@@ -75,6 +75,7 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
   bool place_one(Item& item);
   void fill(Item& item);
   void publish_in_memory();
+  void put_back(const Item& item, const Residency& old);
   void add_to_group(std::size_t index);
   void launch_group();
   void end_groups();
@@ -96,7 +97,7 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
   const PutOptions options_;
   std::uint64_t charge_;
   bool takes_turn_ = false;
-  bool must_ask_ = false;             // what is not listed is unknown
+  Recovery::Asking asking_;           // until what is unknown has been looked up
   std::vector<std::string> keys_;     // when owned
   std::vector<Item> items_;           // one for each name
   std::vector<std::size_t> item_of_;  // by index in the request

@@ -55,6 +55,7 @@ struct Recovery::Lookup {
   std::vector<StoredLookup> batch;
   bool gated = false;
   std::vector<BlockId> gates;  // that it has entered itself
+  Asking asking;               // likewise
   std::function<void(absl::Status)> done;
 };
 
@@ -109,7 +110,25 @@ void Recovery::run_slice() {
   core_.loop.post([this] { run_slice(); });
 }
 
+Recovery::Asking Recovery::ask() {
+  if (is_complete()) return {};
+  askers_.fetch_add(1);
+  if (!scanned_.load()) return Asking(this, true);
+  // The scan has nothing left to pass over. It may be complete by now: then nothing is unknown.
+  end_asking();
+  return Asking(nullptr, !is_complete());
+}
+
+void Recovery::end_asking() {
+  if (askers_.fetch_sub(1) == 1 && scanned_.load()) {
+    core_.loop.post([this] { end_scan(); });
+  }
+}
+
+/// The scan is at its end. Comes again when the last who began to ask before has ended.
 void Recovery::end_scan() {
+  scanned_.store(true);
+  if (is_over() || askers_.load() > 0) return;
   // What the scan passed over because somebody was looking it up is listed by that look.
   if (unread_.load()) {
     end(State::failed, make_error(ErrorCode::io, "a lookup in the index failed"));
@@ -158,7 +177,11 @@ void Recovery::list(const StoredBlock& stored, Slice& slice) {
         {.id = stored.id,
          .name = {stored.name.namespace_id, std::string(stored.name.key), stored.name.part},
          .sequence = stored.facts.sequence,
-         .location = stored.location});
+         .location = stored.location,
+         .was = Residency{.cold = stored.location,
+                          .facts = stored.facts,
+                          .namespace_id = stored.name.namespace_id,
+                          .cold_bytes = stored.stored_bytes}});
     return;  // its gate is left when it is removed
   }
   if (!expired && !publish(stored, *ns)) {
@@ -217,8 +240,10 @@ bool Recovery::publish(const StoredBlock& stored, NamespaceState& ns) {
       core_.meters.counters.add(Counter::recovered_blocks);
       core_.free_replaced(replaced);
       // Nobody's gate keeps the tier from giving a block up meanwhile; it notes before it drops.
-      if (core_.notes.is_removed(stored.id, stored.facts.sequence))
-        core_.catalog.drop_cold(stored.id, stored.location);
+      if (core_.notes.is_removed(stored.id, stored.facts.sequence)) {
+        const std::optional<Location> moved = core_.notes.moved_to(stored.id, stored.location);
+        core_.catalog.drop_cold(stored.id, moved.value_or(stored.location));
+      }
       if (stored.facts.expiry != 0 && on_expiring_) on_expiring_(stored.id, stored.facts.expiry);
       if (stored.facts.pinned && on_pinned_) on_pinned_(stored.id);
     }
@@ -235,9 +260,26 @@ void Recovery::drop(std::vector<ColdRemoval> removals) {
     core_.notes.note_removed(removal.id, removal.sequence);
   mover_.remove_cold(std::move(removals), RemovalReason::expired, Durability::written,
                      [this](const std::vector<ColdRemoval>& removed) {
-                       for (const ColdRemoval& removal : removed) core_.gates.leave(removal.id);
+                       for (const ColdRemoval& removal : removed) {
+                         // It is listed again, and expires like any other.
+                         if (!removal.status.ok() && on_expiring_) {
+                           on_expiring_(removal.id, removal.was->facts.expiry);
+                         }
+                         core_.gates.leave(removal.id);
+                       }
                        core_.operations.leave();
                      });
+}
+
+void Recovery::abandon() {
+  if (is_over()) return;
+  {
+    MutexLock lock(failure_mutex_);
+    failure_ = make_error(ErrorCode::closed, "the engine was closed while loading");
+  }
+  core_.is_partial.store(true);
+  state_.store(State::failed);
+  over_.notify();
 }
 
 void Recovery::end(State state, const absl::Status& status) {
@@ -286,10 +328,13 @@ void Recovery::resolve(std::vector<Unknown> unknown, bool gated,
   lookup->unknown = std::move(unknown);
   lookup->gated = gated;
   lookup->done = std::move(done);
+  // It may outlive who asked, whose deadline does not wait for it, and it may evict.
+  core_.operations.enter_again();
   if (gated) {
     look_up(lookup);
     return;
   }
+  lookup->asking = ask();
   for (const Unknown& wanted : lookup->unknown) lookup->gates.push_back(wanted.id);
   std::sort(lookup->gates.begin(), lookup->gates.end());
   lookup->gates.erase(std::unique(lookup->gates.begin(), lookup->gates.end()), lookup->gates.end());
@@ -315,11 +360,14 @@ void Recovery::look_up(const std::shared_ptr<Lookup>& lookup) {
       const bool entered = ns != nullptr && !lookup->gated && ns->publishers.enter();
       if (ns != nullptr && (entered || lookup->gated) && !publish_in_room_made(*one.found, *ns)) {
         status = make_error(ErrorCode::no_space, "metadata_bytes is full of blocks in use");
+        core_.is_partial.store(true);  // there, and not listed
       }
       if (entered) ns->publishers.leave();
     }
     core_.gates.leave_all(lookup->gates);
+    lookup->asking.end();
     lookup->done(std::move(status));
+    core_.operations.leave();
   });
 }
 

@@ -18,8 +18,9 @@
 // wins, which the catalog sees to.
 //
 // Publication takes the block's gate. Where it is closed, whoever holds it asks the durable tier
-// itself, so the entry is skipped. So whether to ask is decided before a gate is entered
-// (must_ask): the scan may come to its end between the entering and a later look.
+// itself, so the entry is skipped. So whether to ask is decided before a gate is entered, and the
+// catalog is not complete before everybody who has begun to ask while the scan ran has ended
+// (Asking): what was passed over for their sake is listed by then, or it is known that some is not.
 //
 // Threading:  thread-safe; the scan runs on the mover's loop, in slices.
 // Blocking:   never for callers; a slice of the scan: disk.
@@ -44,6 +45,29 @@ struct Unknown {
 
 class Recovery {
  public:
+  /// Held from before a gate is entered until what was unknown inside it has been listed.
+  class Asking {
+   public:
+    Asking() = default;
+    explicit Asking(Recovery* recovery, bool must) : recovery_(recovery), must_(must) {}
+    Asking(Asking&& other) noexcept { *this = std::move(other); }
+    Asking& operator=(Asking&& other) noexcept {
+      std::swap(recovery_, other.recovery_);
+      std::swap(must_, other.must_);
+      return *this;
+    }
+    ~Asking() { end(); }
+    /// Whether what the catalog lacks is unknown.
+    bool must() const { return must_; }
+    void end() {
+      if (recovery_ != nullptr) std::exchange(recovery_, nullptr)->end_asking();
+    }
+
+   private:
+    Recovery* recovery_ = nullptr;  // counts it
+    bool must_ = false;
+  };
+
   Recovery(EngineCore& core, Mover& mover);
 
   void start();
@@ -57,8 +81,7 @@ class Recovery {
 
   /// A lookup may find out that not all has room just when the scan ends.
   bool is_complete() const { return state_.load() == State::complete && !core_.is_partial.load(); }
-  /// Asked before gates are entered: whether what the catalog lacks inside them is unknown.
-  bool must_ask() const { return !is_complete(); }
+  Asking ask();
   bool is_over() const { return state_.load() != State::loading; }
   absl::Status wait(Deadline deadline);
   double seconds() const { return static_cast<double>(took_ns_.load()) * 1e-9; }
@@ -66,9 +89,13 @@ class Recovery {
   /// Told of every block that was found with a durable pin.
   void set_on_pinned(std::function<void(BlockId)> found) { on_pinned_ = std::move(found); }
 
-  /// Asks the durable tier and publishes what it has. With `gated` the caller holds the gates.
-  /// `done` runs on a thread of the tier's; where a lookup failed, its status comes back, and
-  /// `no_space` where the catalog has no room for what was found.
+  /// After close() has dropped the loop's tasks: whoever waits is told.
+  void abandon();
+
+  /// Asks the durable tier and publishes what it has. With `gated` the caller holds the gates, and
+  /// an Asking. The caller is inside core.operations. `done` runs on a thread of the tier's; where
+  /// a lookup failed, its status comes back, and `no_space` where the catalog has no room for what
+  /// was found.
   void resolve(std::vector<Unknown> unknown, bool gated, std::function<void(absl::Status)> done);
 
   /// The tier's callback: a block moved within it.
@@ -81,6 +108,7 @@ class Recovery {
   void run_slice();
   void end(State state, const absl::Status& status);
   void end_scan();
+  void end_asking();
   /// With the gate held. Returns false when the catalog has no room for it.
   /// The caller is inside ns.publishers.
   bool publish(const StoredBlock& stored, NamespaceState& ns);
@@ -95,7 +123,9 @@ class Recovery {
   EngineCore& core_;
   Mover& mover_;
   std::atomic<State> state_{State::loading};
-  std::string cursor_;  // confined to the loop
+  std::atomic<bool> scanned_{false};      // the scan has reached the end
+  std::atomic<std::uint32_t> askers_{0};  // that began before that
+  std::string cursor_;                    // confined to the loop
   TimePoint began_;
   std::atomic<std::int64_t> took_ns_{0};
   std::atomic<bool> unread_{false};  // a lookup failed: the scan may have passed its blocks over

@@ -107,5 +107,16 @@ TEST_F(AnnounceTest, AFailedFetchGivesItsShareBack) {
   EXPECT_EQ(in_hot(), 5U);
 }
 
+TEST_F(AnnounceTest, EndsThoughTheIndexAnswersAfterItsDeadline) {
+  world.restart_unloaded();
+  world.cold().hold();
+  EXPECT_EQ(announce({keys[0], keys[1], keys[2], keys[3], keys[4]}, Duration::millis(10)), 5U);
+  world.advance(Duration::seconds(2));
+  world.cold().release();
+  world.settle();
+  world.advance(Duration::seconds(1));
+  EXPECT_EQ(announce({keys[9]}, Duration::seconds(1)), 1U) << "its share is free again";
+}
+
 }  // namespace
 }  // namespace cairn::test

@@ -207,5 +207,23 @@ TEST(Pin, DoesNotKeepABlockFromBeingErased) {
   EXPECT_EQ(world.get(ns, "k"), std::nullopt);
 }
 
+TEST(Pin, OfAFormerProcessOutlivesAStrangersUnpin) {
+  EngineWorld world;
+  const NamespaceId ns = world.open_namespace("n");
+  world.put(ns, "k", 100, 1, Durability::durable);
+  const KeyRef ref{"k"};
+  const PinOptions durable{.durability = Durability::durable, .owner = "a"};
+  ASSERT_TRUE(world.engine().pin(ns, {&ref, 1}, durable).ok());
+  world.restart();
+  ASSERT_TRUE(world.engine().pin(ns, {&ref, 1}, {.owner = "b"}).ok());
+  ASSERT_TRUE(world.engine().unpin(ns, {&ref, 1}, "stranger").ok());
+  world.restart();
+  EXPECT_EQ(world.engine().stats().blocks_pinned, 1U);
+  // With nobody else, anyone may end it.
+  ASSERT_TRUE(world.engine().unpin(ns, {&ref, 1}, "stranger").ok());
+  world.restart();
+  EXPECT_EQ(world.engine().stats().blocks_pinned, 0U);
+}
+
 }  // namespace
 }  // namespace cairn::test

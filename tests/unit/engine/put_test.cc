@@ -368,5 +368,32 @@ TEST(Put, WithoutAColdTierPromisesNoMoreThanMemory) {
   EXPECT_EQ(world.get(ns, "k"), std::nullopt);
 }
 
+TEST(Put, InMemoryThatFailsToRemoveTheOldVersionLeavesItThere) {
+  EngineWorld world;
+  const NamespaceId ns = world.open_namespace("m", NamespaceKind::mutable_);
+  ASSERT_TRUE(world.put(ns, "k", 100, 1, Durability::durable).status.ok());
+  world.cold().fail_removals(ErrorCode::io, 1);
+  EXPECT_EQ(world.put(ns, "k", 100, 2, Durability::memory).outcome, PutOutcome::failed);
+  EXPECT_EQ(world.get(ns, "k"), make_payload("k", 1, 100));
+  EXPECT_EQ(world.put(ns, "k", 100, 3, Durability::memory).outcome, PutOutcome::replaced);
+  world.kill();
+  EXPECT_FALSE(world.get(ns, "k")) << "what was overwritten is back";
+}
+
+TEST(Put, InMemoryOverAVersionThatWasEvictedOutlivesAPowerCutWithoutIt) {
+  for (const bool keeps_hot : {false, true}) {
+    EngineWorld world;
+    const NamespaceId ns = world.open_namespace("m", NamespaceKind::mutable_);
+    ASSERT_TRUE(world.put(ns, "k", 100, 1, Durability::durable).status.ok());
+    if (!keeps_hot) {
+      ASSERT_TRUE(world.engine().evict_unused(TierKind::hot, 0).ok());
+    }
+    ASSERT_TRUE(world.engine().evict_unused(TierKind::cold, 0).ok());
+    ASSERT_TRUE(world.put(ns, "k", 100, 2, Durability::memory).status.ok());
+    world.power_cut();
+    EXPECT_FALSE(world.get(ns, "k")) << "what was overwritten is back";
+  }
+}
+
 }  // namespace
 }  // namespace cairn::test

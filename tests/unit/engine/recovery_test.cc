@@ -39,6 +39,59 @@ TEST(Recovery, ServesWhileTheCatalogIsBeingLoaded) {
   EXPECT_FALSE(world.engine().match(ns, EngineWorld::refs(keys)).incomplete);
 }
 
+TEST(Recovery, IsNotCompleteWhileSomebodyIsStillAsking) {
+  EngineWorld world;
+  const NamespaceId ns = world.open_namespace("n");
+  world.put(ns, "x", 100, 1);
+  world.restart_unloaded();
+  world.cold().hold();
+  const KeyRef ref{"x"};
+  int delivered = 0;
+  const auto count = [&](const absl::StatusOr<Lease>& lease) {
+    delivered += lease.ok() && lease->blocks().size() == 1 ? 1 : 0;
+  };
+  world.engine().acquire(ns, {&ref, 1}, {}, count);
+  world.settle();
+  // The scan has passed it over, because who asks for it is inside its gate.
+  EXPECT_FALSE(world.engine().is_recovered());
+  EXPECT_TRUE(world.engine().match(ns, {&ref, 1}).incomplete);
+  world.engine().acquire(ns, {&ref, 1}, {}, count);
+  world.cold().release();
+  world.settle();
+  EXPECT_EQ(delivered, 2);
+  EXPECT_TRUE(world.engine().is_recovered());
+}
+
+TEST(Recovery, ALookupMayOutliveWhoAsked) {
+  EngineWorld world;
+  const NamespaceId ns = world.open_namespace("n");
+  world.put(ns, "x", 100);
+  world.restart_unloaded();
+  world.cold().hold();
+  const KeyRef ref{"x"};
+  bool answered = false;
+  world.engine().acquire(ns, {&ref, 1}, {.deadline = world.clock().now() + Duration::seconds(1)},
+                         [&](const absl::StatusOr<Lease>&) { answered = true; });
+  world.advance(Duration::seconds(2));
+  EXPECT_TRUE(answered);
+  world.cold().release();
+  world.settle();
+  EXPECT_TRUE(world.engine().is_recovered());
+  EXPECT_TRUE(world.get(ns, "x"));
+}
+
+TEST(Recovery, WhatExpiredBeforeTheScanIsRemovedThoughTheFirstAttemptFails) {
+  EngineWorld world;
+  const NamespaceId ns = world.open_namespace("m", NamespaceKind::mutable_);
+  world.put(ns, "k", 100, 1, Durability::durable, world.clock().wall() + 1'000'000);
+  world.restart_unloaded();
+  world.clock().advance_to(world.clock().now() + Duration::seconds(5));
+  world.cold().fail_removals(ErrorCode::io, 1);
+  world.settle();
+  world.advance(Duration::seconds(60));
+  EXPECT_EQ(world.cold().stored_blocks(), 0U);
+}
+
 TEST(Recovery, AcquiresThatWaitForTheIndexAreBounded) {
   EngineWorldOptions options;
   options.engine.load_queue_max = 8;
