@@ -29,8 +29,6 @@ bool needs_licence_line(const SourceFile& file) {
 // Files that may be longer, and why. Empty is how it should stay.
 const std::map<std::string, std::string>& longer_files() {
   static const std::map<std::string, std::string> files = {
-      {"tiers/cold/rocksdb_index.cc", "one adapter; its opening and files are apart already"},
-      {"tests/unit/tiers/index_test.cc", "one body for one adapter"},
       {"tests/integration/cli_test.cc", "one case for each command and its errors"},
   };
   return files;

@@ -5,10 +5,7 @@
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
 #include <rocksdb/write_batch.h>
-#include <sys/stat.h>
 
-#include <algorithm>
-#include <atomic>
 #include <utility>
 
 #include "engine/base/check.h"
@@ -18,6 +15,7 @@
 #include "engine/base/text.h"
 #include "tiers/cold/index_codec.h"
 #include "tiers/cold/rocksdb_index_open.h"
+#include "tiers/cold/rocksdb_index_room.h"
 
 namespace cairn::tiers {
 namespace {
@@ -29,17 +27,13 @@ ByteSpan bytes_of(const rocksdb::Slice& s) {
   return as_bytes({s.data(), s.size()});
 }
 
-/// A flush, its log's successor and a little metadata must still fit when a write is accepted.
-std::uint64_t free_reserve_bytes(const IndexOptions& options) {
-  return 2 * write_buffer_bytes(options) + 512 * kKiB;
-}
-
 class RocksdbIndex final : public Index {
  public:
   RocksdbIndex(const IndexOptions& options, std::shared_ptr<IndexFileEvents> events,
                IndexDatabase database)
       : options_(options),
         events_(std::move(events)),
+        room_(options_, events_),
         recovery_(database.recovery),
         database_(std::move(database)) {}
   ~RocksdbIndex() override;
@@ -59,7 +53,7 @@ class RocksdbIndex final : public Index {
   absl::StatusOr<std::vector<SegmentRow>> segments() override;
   IndexCounters counters() const override;
   absl::StatusOr<std::uint64_t> reserve_sequences(std::uint64_t count) override;
-  std::uint64_t usage_bytes() override;
+  std::uint64_t usage_bytes() override { return room_.usage_bytes(); }
   std::uint64_t bytes_written() const override { return events_->bytes_written.load(); }
   std::uint64_t memory_bytes() override;
   IndexHealth health() const override;
@@ -110,16 +104,14 @@ class RocksdbIndex final : public Index {
   absl::Status admit(std::uint64_t bytes, bool shrinking);
   absl::Status check_room(std::uint64_t bytes, bool shrinking);
   bool has_background_error();
-  std::optional<std::uint64_t> free_bytes() const;
   absl::Status commit(rocksdb::WriteBatch& batch, bool sync);
   absl::Status reopen();
-  absl::Status refuse_full(std::string_view why);
   absl::Status note_failure(const rocksdb::Status& status, std::string_view what);
   absl::StatusOr<std::optional<std::string>> own_row(char letter);
-  std::uint64_t measure_usage() const;
 
   const IndexOptions options_;
   const std::shared_ptr<IndexFileEvents> events_;
+  IndexRoom room_;
   IndexRecovery recovery_;  // set by start()
 
   mutable Mutex mutex_{LockRank::index};
@@ -134,10 +126,6 @@ class RocksdbIndex final : public Index {
   bool broken_ = false;                 // belongs to the writer's turn: RocksDB refuses writes
   std::uint64_t sequence_ceiling_ = 1;  // belongs to the writer's turn
   bool has_reserved_ = false;           // belongs to the writer's turn
-
-  std::atomic<std::uint64_t> usage_{0};
-  std::atomic<std::uint64_t> usage_at_bytes_{0};
-  std::atomic<std::uint64_t> usage_at_files_{~std::uint64_t{0}};
 };
 
 RocksdbIndex::~RocksdbIndex() {
@@ -274,41 +262,13 @@ bool RocksdbIndex::has_background_error() {
 }
 
 absl::Status RocksdbIndex::check_room(std::uint64_t bytes, bool shrinking) {
-  const std::uint64_t buffer = write_buffer_bytes(options_);
-  if (options_.capacity_bytes != 0) {
-    // What frees entries may use what is kept for it: otherwise a full index could never shrink.
-    const std::uint64_t kept = shrinking ? buffer : 4 * buffer;
-    if (usage_bytes() + bytes + kept > options_.capacity_bytes) {
-      return refuse_full("the index's share of the disk is full");
-    }
-  }
-  const std::optional<std::uint64_t> free = free_bytes();
-  const std::uint64_t reserve = free_reserve_bytes(options_) + bytes;
-  if (!free || *free >= reserve) return absl::OkStatus();
-  // Nearly full. The log's room is allocated already, so removals can go on as long as they
-  // neither leave it nor fill the memtable, whose flush would need more.
-  std::uint64_t memtable = buffer;
-  if (shrinking && !broken_ && database_.database != nullptr) {
-    database_.database->GetIntProperty(rocksdb::DB::Properties::kCurSizeActiveMemTable, &memtable);
-    const bool fits = bytes + 64 * kKiB < events_->log_room_bytes.load();
-    if (fits && memtable + bytes < buffer * 3 / 4) return absl::OkStatus();
-  }
-  return refuse_full("the disk is full");
-}
-
-absl::Status RocksdbIndex::refuse_full(std::string_view why) {
+  const absl::Status room =
+      room_.check(bytes, shrinking, broken_ ? nullptr : database_.database.get());
+  if (room.ok()) return room;
   MutexLock lock(mutex_);
   health_.full = true;
-  health_.reason = std::string(why);
-  return make_error(ErrorCode::no_space, why);
-}
-
-std::optional<std::uint64_t> RocksdbIndex::free_bytes() const {
-  std::uint64_t free = 0;
-  const rocksdb::IOStatus status = index_base_files(options_)->GetFreeSpace(
-      options_.directory, rocksdb::IOOptions(), &free, nullptr);
-  if (!status.ok()) return std::nullopt;
-  return free;
+  health_.reason = std::string(message_of(room));
+  return room;
 }
 
 absl::Status RocksdbIndex::commit(rocksdb::WriteBatch& batch, bool sync) {
@@ -480,40 +440,6 @@ IndexHealth RocksdbIndex::health() const {
   return health_;
 }
 
-/// Listing and stat of a handful of files; done again only when files came and went or a
-/// quarter of a memtable was written.
-std::uint64_t RocksdbIndex::usage_bytes() {
-  const std::uint64_t files = events_->files_changed.load();
-  const std::uint64_t written = events_->bytes_written.load();
-  const std::uint64_t stale = written - usage_at_bytes_.load();
-  if (files != usage_at_files_.load() || stale >= write_buffer_bytes(options_) / 4) {
-    usage_at_files_.store(files);
-    usage_at_bytes_.store(written);
-    usage_.store(measure_usage());
-  }
-  return usage_.load();
-}
-
-std::uint64_t RocksdbIndex::measure_usage() const {
-  const std::shared_ptr<rocksdb::FileSystem> files = index_base_files(options_);
-  std::vector<std::string> names;
-  const rocksdb::IOOptions io;
-  if (!files->GetChildren(options_.directory, io, &names, nullptr).ok()) return usage_.load();
-  std::uint64_t total = kPage;  // the directory's own
-  for (const std::string& name : names) {
-    if (name == "." || name == "..") continue;
-    const std::string path = concat(options_.directory, "/", name);
-    struct stat info {};
-    std::uint64_t bytes = 0;
-    if (stat(path.c_str(), &info) == 0) {
-      total += static_cast<std::uint64_t>(info.st_blocks) * 512;
-    } else if (files->GetFileSize(path, io, &bytes, nullptr).ok()) {  // files of a simulation
-      total += round_up(bytes, kPage);
-    }
-  }
-  return total;
-}
-
 std::uint64_t RocksdbIndex::memory_bytes() {
   Reading reading(*this);
   if (reading.database() == nullptr) return 0;
@@ -546,30 +472,6 @@ absl::StatusOr<std::unique_ptr<Index>> open_rocksdb_index(const IndexOptions& op
   auto index = std::make_unique<RocksdbIndex>(options, events, std::move(*database));
   CAIRN_RETURN_IF_ERROR(index->start(access == IndexAccess::create, full));
   return index;
-}
-
-absl::Status move_index(const IndexOptions& options, const std::string& to) {
-  const std::shared_ptr<rocksdb::FileSystem> files = index_base_files(options);
-  return from_rocksdb(files->RenameFile(options.directory, to, rocksdb::IOOptions(), nullptr),
-                      concat("move ", options.directory, " to ", to));
-}
-
-absl::StatusOr<bool> set_index_aside(const IndexOptions& options, const std::string& to) {
-  const std::shared_ptr<rocksdb::FileSystem> files = index_base_files(options);
-  const rocksdb::IOOptions io;
-  std::vector<std::string> names;
-  const rocksdb::IOStatus listed = files->GetChildren(options.directory, io, &names, nullptr);
-  if (listed.IsNotFound() || listed.IsPathNotFound()) return false;
-  if (!listed.ok()) return from_rocksdb(listed, concat("list ", options.directory));
-  const bool any = std::any_of(names.begin(), names.end(),
-                               [](const std::string& name) { return name != "." && name != ".."; });
-  if (any) {
-    CAIRN_RETURN_IF_ERROR(move_index(options, to));
-    return true;
-  }
-  CAIRN_RETURN_IF_ERROR(from_rocksdb(files->DeleteDir(options.directory, io, nullptr),
-                                     concat("remove ", options.directory)));
-  return false;
 }
 
 absl::StatusOr<std::unique_ptr<Index>> open_memory_index(const StoreUuid& store) {
