@@ -7,9 +7,7 @@
 #include <cstdio>
 #include <string>
 
-#include "tests/support/cold_world.h"
-#include "tests/support/sim_rocksdb_fs.h"
-#include "tiers/cold/repair.h"
+#include "tests/support/cold_repair.h"
 
 namespace cairn::test {
 namespace {
@@ -18,21 +16,6 @@ std::size_t segment_files(const SimDisk& disk) {
   std::size_t count = 0;
   for (const std::string& path : disk.files()) count += path.ends_with(".seg") ? 1U : 0U;
   return count;
-}
-
-void lose_index(SimDisk& disk) {
-  for (const std::string& path : disk.files()) {
-    if (path.find("/store/index/") != std::string::npos) disk.take_away(path);
-  }
-}
-
-void repair(ColdWorld& world) {
-  SimDevice device(world.shared_disk(), world.clock());
-  tiers::RepairOptions options;
-  options.directory = "/store";
-  options.index_file_system = make_sim_rocksdb_fs(world.shared_disk());
-  const auto report = repair_store(device, options);
-  ASSERT_TRUE(report.ok()) << report.status();
 }
 
 void live(ColdWorld& world, std::size_t steps) {
