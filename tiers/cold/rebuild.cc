@@ -104,6 +104,22 @@ void Rebuilder::take_note(const RecordFields& f) {
   note = {f.sequence, f.note_sequence, f.expiry, f.pinned};
 }
 
+absl::StatusOr<bool> Rebuilder::has_contradicting_note() {
+  for (const auto& [key, note] : notes_) {
+    const std::optional<BlockName> name = parse_index_key(key);
+    if (!name) continue;
+    CAIRN_ASSIGN_OR_RETURN(const std::optional<IndexEntry> entry, index_.get(*name));
+    if (!entry || entry->tombstone || entry->facts.sequence != note.sequence) continue;
+    if (entry->facts.expiry != note.expiry || entry->facts.pinned != note.pinned) return true;
+  }
+  return false;
+}
+
+void Rebuilder::apply_later_note(const WalkedRecord& record) {
+  const RecordFields& f = record.fields;
+  if (f.kind == RecordKind::note && notes_.contains(index_key(f.name()))) take_note(f);
+}
+
 void Rebuilder::take_damaged(const RecordFields& f) {
   if (!is_packable({0, f.segment, f.offset, f.total_bytes()})) return;
   IndexEntry& newest = damaged_[index_key(f.name())];
@@ -214,6 +230,26 @@ absl::StatusOr<std::optional<SegmentHeader>> first_page(Device& device, const st
   return std::optional<SegmentHeader>(*header);
 }
 
+/// What the segments outside of `walked` know of the versions that notes were met of.
+void read_later_notes(Device& device, const std::string& directory, const Superblock& superblock,
+                      std::span<const SegmentRow> rows, std::span<const SegmentRow> walked,
+                      Rebuilder& rebuilder) {
+  const WalkOptions options{.store = superblock.store, .segment_bytes = superblock.segment_bytes};
+  for (const SegmentRow& row : rows) {
+    const bool is_known = std::any_of(walked.begin(), walked.end(), [&](const SegmentRow& other) {
+      return other.segment == row.segment;
+    });
+    if (is_known || row.state == SegmentState::free) continue;
+    walk_segment(device, segment_path(directory, row.segment), row.segment, options,
+                 [&](const WalkedRecord& record) {
+                   rebuilder.apply_later_note(record);
+                   return absl::OkStatus();
+                 })
+        .status()
+        .IgnoreError();  // one that cannot be read is found out by its readers
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
@@ -253,6 +289,8 @@ absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
     now.live_bytes = row.live_bytes;
     changed.push_back(now);
   }
+  CAIRN_ASSIGN_OR_RETURN(const bool contradicts, rebuilder.has_contradicting_note());
+  if (contradicts) read_later_notes(device, directory, superblock, rows, changed, rebuilder);
   CAIRN_RETURN_IF_ERROR(rebuilder.finish());
   CAIRN_RETURN_IF_ERROR(index.write({}, changed, {}, true));
   return rebuilder.report();

@@ -72,6 +72,10 @@ class Rebuilder {
   Rebuilder(Index& index, const Superblock& superblock);
 
   absl::Status apply(const WalkedRecord& record);
+  /// Whether a note that was met says otherwise than the index does about the same version.
+  absl::StatusOr<bool> has_contradicting_note();
+  /// Takes no record for itself, only a later note about what notes were met of.
+  void apply_later_note(const WalkedRecord& record);
   /// Writes what is still in memory, then the notes, then buries. Call once, last.
   absl::Status finish();
 
@@ -122,7 +126,9 @@ SegmentRow row_of(SegmentId id, const SegmentSummary& summary);
 /// when the log's last whole batch was written, or were opened since, if the process before this
 /// one opened them. Erased blocks whose tombstones lie there stay erased; blocks whose entries
 /// were lost come back. Reads the first page of every segment and all of those few, which it syncs
-/// before unless `read_only`: then the index must be one that forgets.
+/// before unless `read_only`: then the index must be one that forgets. Where a note in one of those
+/// contradicts the index, the footers of all others too: the cleaner carries notes to its own
+/// segment, where one may lie open although a later one was sealed since.
 absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
                                            const std::string& directory,
                                            const Superblock& superblock, bool read_only);
