@@ -236,8 +236,11 @@ void ColdTier::removed(const std::shared_ptr<RemoveJob>& job) {
 Verdict ColdTier::RemoveJob::Item::decide(const std::optional<IndexEntry>& existing,
                                           IndexEntry& entry, CounterDelta& delta) {
   const bool is_known = existing && existing->epoch == facts.epoch;
-  // Also of another epoch: what is newer was put after a clear that this removal has not seen.
-  if (existing && existing->facts.sequence > sequence) return Verdict::leave;
+  // What is newer, and what was stored after a clear that this removal has not seen, also where the
+  // number is lower: such a put drew its own early. A repair would leave both alone, too.
+  if (existing && (existing->facts.sequence > sequence || existing->epoch > facts.epoch)) {
+    return Verdict::leave;
+  }
   const bool was_block = is_known && !existing->tombstone;
 #if !defined(CAIRN_PLANTED_ERASED_RESURRECTED)
   if (was_block && existing->follows_tombstone && !has_tombstone) {
