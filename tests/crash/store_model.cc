@@ -99,6 +99,7 @@ void StoreModel::put(SimStore& store, Name& name, Rng& rng) {
   const std::uint64_t version = next_version_++;
   const auto durability = static_cast<Durability>(rng.below(3));
   name.possible.insert(version);
+  name.unburied.insert(version);
   const std::string payload = make_payload(name.key, version, name.bytes);
   PutBlock block{.key = name.key, .payload = as_bytes(payload), .parent = name.parent};
   if (name.is_mutable && rng.below(8) == 0) {
@@ -133,10 +134,13 @@ void StoreModel::note_put(Name& name, std::uint64_t version, Durability durabili
     EXPECT_FALSE(name.is_mutable);
     if (result.sequence != name.sequence) name.survives_cut = name.survives_kill = false;
     name.possible.erase(version);
+    name.unburied.erase(version);
     EXPECT_FALSE(name.possible.empty()) << name.key << " was never put";
   } else if (durability == Durability::durable) {
     note_superseded(name);
     name.possible = {version};
+    name.removal_may_return = false;
+    if (name.is_mutable) name.unburied = {version};
   } else {
     // A cut may bring back what was durable before, or nothing; a kill may not.
     name.possible.insert(0);
@@ -170,6 +174,7 @@ void StoreModel::erase(SimStore& store, Name& name) {
   // Until it is acknowledged an erase may or may not have happened.
   name.possible.insert(0);
   name.survives_cut = name.survives_kill = name.pinned = false;
+  name.removal_may_return = true;
   const auto erased = store.erase(id_of(name), name.key);
   name.history += concat("\n  life ", lives_, ": erase: ",
                          !erased.ok() ? message_of(erased.status())
@@ -178,6 +183,7 @@ void StoreModel::erase(SimStore& store, Name& name) {
   if (!erased.ok()) return;
   name.possible = {0};
   name.may_return.clear();
+  name.unburied.clear();
 }
 
 void StoreModel::clear(SimStore& store) {
@@ -198,6 +204,8 @@ void StoreModel::clear(SimStore& store) {
     if (name.is_mutable) continue;
     name.possible = {0};
     name.may_return.clear();
+    name.unburied.clear();
+    name.removal_may_return = false;
   }
 }
 
@@ -272,17 +280,24 @@ void StoreModel::check_all(SimStore& store, Death death) {
 }
 
 void StoreModel::check(SimStore& store, Name& name, Death death) {
-  const bool promised = death == Death::power_cut ? name.survives_cut : name.survives_kill;
+  const bool repaired = death == Death::power_cut_and_repair;
+  const bool promised = death == Death::kill
+                            ? name.survives_kill
+                            : name.survives_cut && !(repaired && name.removal_may_return);
   const BlockId id = block_id({id_of(name), name.key, 0}, store.cold().block_id_secret());
   const bool was_evicted = evictions_.covers(id, name.sequence);
   const bool older_may_be_there = was_evicted && !name.is_mutable;
+  // If it was undone: its tombstone may be there, and this excuse ends with the next life.
+  name.removal_may_return = name.removal_may_return || was_evicted;
   if (older_may_be_there) name.possible.insert(name.may_return.begin(), name.may_return.end());
+  if (repaired) name.possible.insert(name.unburied.begin(), name.unburied.end());
   const absl::StatusOr<std::uint64_t> seen = read(store, name);
   ASSERT_TRUE(seen.ok()) << message_of(seen.status());
-  name.history += concat("\n  ", death == Death::kill ? "kill" : "power cut", ": life ", lives_,
-                         " has version ", *seen);
+  name.history += concat("\n  ", death == Death::kill ? "kill" : "power cut",
+                         repaired ? " and repair" : "", ": life ", lives_, " has version ", *seen);
   if (*seen != 0) {
     ++counts_.found;
+    counts_.kept_by_repair += repaired && promised ? 1U : 0U;
     name.possible = name.may_return;
     name.possible.insert(*seen);
     // Of so few bytes an older version may look like the newest: then nothing is promised on.

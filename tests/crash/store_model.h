@@ -20,7 +20,8 @@
 
 namespace cairn::test {
 
-enum class Death : std::uint8_t { power_cut, kill };
+/// After a `power_cut_and_repair` the index is lost as well, and made again from the segments.
+enum class Death : std::uint8_t { power_cut, kill, power_cut_and_repair };
 
 class StoreModel {
  public:
@@ -41,6 +42,7 @@ class StoreModel {
   const absl::Status& last_refusal() const { return last_refusal_; }
   struct Counts {
     std::uint64_t found = 0, missing_evicted = 0, expired = 0, clears = 0, pins = 0;
+    std::uint64_t kept_by_repair = 0;  // promised, and there after the index was made again
   };
   const Counts& counts() const { return counts_; }
   const EvictionsTold& evictions() const { return evictions_; }
@@ -53,6 +55,12 @@ class StoreModel {
     /// Evicted, so that their records may still be there, and an index that has to learn from the
     /// segments may name them again; until something newer is durable.
     std::set<std::uint64_t> may_return;
+    /// Put since the last operation that surely buried all before it. A record of theirs may lie in
+    /// a segment, named or not, also of a put that failed: what a repair finds newest it names.
+    std::set<std::uint64_t> unburied;
+    /// A removal may have left a tombstone and was undone by a death: a repair takes that for the
+    /// last word about every version that is not surely newer.
+    bool removal_may_return = false;
     std::map<std::uint64_t, WallMicros> expiry;  // of versions that have one
     std::size_t bytes = 0;
     /// Of the newest version that was promised: what the store and what we call it.
