@@ -44,8 +44,8 @@ Segment& SegmentTable::make(SegmentId id) {
 
 void SegmentTable::restore(const SegmentRow& row, bool has_file, std::uint64_t data_end) {
   Segment& segment = make(row.segment);
-  if (has_file && !segment.has_file) ++files_;
   segment.has_file = has_file;
+  count_file(segment, has_file);
   segment.generation = row.generation;
   segment.opened_at_sequence = row.opened_at_sequence;
   segment.live_bytes = static_cast<std::int64_t>(row.live_bytes);
@@ -68,7 +68,7 @@ void SegmentTable::restore_file(SegmentId id) {
   if (find(id) != nullptr) return;
   Segment& segment = make(id);
   segment.has_file = true;
-  ++files_;
+  count_file(segment, true);
   ++free_files_;
   touch(segment);
 }
@@ -134,7 +134,7 @@ Segment* SegmentTable::take(Stream stream) {
     }
     if (at >= kSegmentsMax) return nullptr;
     chosen = &make(SegmentId{at});
-    ++files_;
+    count_file(*chosen, true);
   } else {
     --free_files_;
   }
@@ -191,7 +191,7 @@ void SegmentTable::failed(Segment& segment) {
   segment.phase = SegmentPhase::free;
   if (!segment.has_file) {
     segment.poisoned = false;
-    --files_;
+    count_file(segment, false);
   }
   if (is_free_file(segment)) ++free_files_;
   touch(segment);
@@ -231,7 +231,7 @@ void SegmentTable::freed(Segment& segment, bool has_file) {
   CAIRN_CHECK(segment.phase == SegmentPhase::freeing && segment.reads_in_flight == 0);
   segment.has_file = has_file;
   if (!has_file) {
-    --files_;
+    count_file(segment, false);
     segment.file = FileId::none;
     segment.poisoned = segment.quarantined = false;
   }
@@ -282,6 +282,12 @@ void SegmentTable::recount_free(bool was_free, const Segment& segment) {
   const bool is_free = is_free_file(segment);
   if (is_free && !was_free) ++free_files_;
   if (!is_free && was_free) --free_files_;
+}
+
+void SegmentTable::count_file(Segment& segment, bool is_counted) {
+  if (is_counted && !segment.is_counted) ++files_;
+  if (!is_counted && segment.is_counted) --files_;
+  segment.is_counted = is_counted;
 }
 
 void SegmentTable::set_unknown() {

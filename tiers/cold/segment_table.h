@@ -53,6 +53,7 @@ struct Segment {
   SegmentPhase phase = SegmentPhase::free;
   Stream stream = Stream::user;
   bool has_file = false;
+  bool is_counted = false;  // among the files; one in use may have lost its own before the opening
   bool has_footer = false;
   bool quarantined = false;
   bool poisoned = false;
@@ -176,6 +177,7 @@ class SegmentTable {
   Segment& make(SegmentId id);
   void set_phase(Segment& segment, SegmentPhase phase);
   void recount_free(bool was_free, const Segment& segment);
+  void count_file(Segment& segment, bool is_counted);
 
   const std::uint64_t segment_bytes_;
   const std::uint32_t limit_;
