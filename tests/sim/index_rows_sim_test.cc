@@ -216,5 +216,56 @@ TEST(IndexRowsSim, AnEntryInAFreeSegmentCostsItsBlockAndNotTheProcess) {
   }
 }
 
+TEST(IndexRowsSim, AFreeSegmentIsNotQuarantinedForWhatTheIndexSaysOfIt) {
+  ColdWorld world({.seed = 14});
+  ASSERT_TRUE(world.open().ok());
+  const NamespaceId ns = world.addressed_namespace();
+  for (int i = 0; i < 60; ++i)
+    ASSERT_TRUE(put_block(world, ns, concat("x", i), 300'000, Durability::written).status.ok());
+  ASSERT_TRUE(put_block(world, ns, "k", 50'000, Durability::durable).status.ok());
+  for (int i = 0; i < 60; ++i) {
+    const auto removed =
+        remove_block(world, ns, concat("x", i), RemovalReason::evicted, Durability::written);
+    ASSERT_TRUE(removed.ok());
+  }
+  bool compacted = false;
+  world.tier().compact(0.0, [&](const absl::Status&) { compacted = true; });
+  world.pump_until([&] { return compacted; });
+  world.close();
+  constexpr int kAstray = 20;  // more than a segment is allowed
+  {
+    const auto index = open_index(world);
+    auto entry = *index->get({ns, "k", 0});
+    ASSERT_TRUE(entry);
+    tiers::Place place = tiers::unpack_location(entry->location);
+    bool any_free = false;
+    for (const tiers::SegmentRow& row : *index->segments()) {
+      if (row.state != tiers::SegmentState::free) continue;
+      place.segment = row.segment;
+      any_free = true;
+    }
+    ASSERT_TRUE(any_free);
+    entry->location = tiers::pack_location(place);
+    for (int i = 0; i < kAstray; ++i) {
+      const std::string key = concat("astray-", i);
+      const tiers::IndexChange change{{ns, key, 0}, entry};
+      ASSERT_TRUE(index->write({&change, 1}, {}, {}, true).ok());
+    }
+  }
+  ASSERT_TRUE(world.open().ok());
+  ASSERT_TRUE(world.tier().opened_clean());
+  for (int i = 0; i < kAstray; ++i) EXPECT_FALSE(read_block(world, ns, concat("astray-", i)).ok());
+  EXPECT_GE(world.tier().health().corruptions, std::uint64_t{kAstray});
+  EXPECT_EQ(world.tier().health().quarantined_segments, 0U);
+  for (int i = 0; i < kAstray; ++i) {
+    const auto removed =
+        remove_block(world, ns, concat("astray-", i), RemovalReason::corrupt, Durability::written);
+    EXPECT_TRUE(removed.ok()) << removed;
+  }
+  fill(world, ns);  // whoever was promised room gets it
+  EXPECT_TRUE(read_block(world, ns, "k").ok());
+  world.close();
+}
+
 }  // namespace
 }  // namespace cairn::test

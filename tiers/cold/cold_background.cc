@@ -159,6 +159,9 @@ void ColdTier::extend_sequences() {
 
 /// I/O loop: the index names a block there, and it is not there.
 void ColdTier::on_corrupted(Segment& segment) {
+  // A report may come late, when the segment has been emptied; and where the index names something
+  // in one that it calls free, it is the index that is wrong.
+  if (!segment.is_in_use()) return;
   if (segment.is_suspect) return;  // a power cut took it
   ++segment.corruptions;
   if (segment.quarantined || segment.corruptions < core_.options.segment_corruptions_max) return;

@@ -411,7 +411,7 @@ SegmentTable::Share SegmentTable::share_of(const Segment& segment) const {
   share.occupied = occupied(segment);
   if (segment.is_in_use()) share.dead = segment.dead();
   const bool is_users = segment.phase == SegmentPhase::open && segment.stream == Stream::user;
-  if ((is_users || segment.is_resumable) && !segment.poisoned) {
+  if ((is_users || segment.is_resumable) && !segment.poisoned && !segment.quarantined) {
     // The next header's copy may take the footer another page.
     const std::uint64_t taken = segment.data_end + footer_bytes(segment.headers_planned) + kPage;
     share.tail = segment_bytes_ > taken ? segment_bytes_ - taken : 0;
