@@ -73,10 +73,17 @@ class Repair {
   absl::Status compare_page(Index& index, std::span<const NamedBefore> page);
   absl::Status write_rows(Index& index);
   absl::Status put_in_place();
+  absl::Status take_up_killed();
+  absl::Status set_old_index_aside();
   absl::StatusOr<std::string> place_for_old_index();
+  absl::StatusOr<bool> is_empty(const std::string& path) const;
   IndexOptions index_options() const;
   std::string rebuild_path() const {
     return lost_found_path(options_.directory) + "/index.rebuild";
+  }
+  /// Where the old index is while the new one takes its place.
+  std::string replaced_path() const {
+    return lost_found_path(options_.directory) + "/index.replaced";
   }
 
   Device& device_;
@@ -125,8 +132,36 @@ absl::Status Repair::load() {
     CAIRN_RETURN_IF_ERROR(make_store_directories(device_, options_.directory));
     CAIRN_RETURN_IF_ERROR(replace_superblock(device_, options_.directory, loaded_.superblock));
   }
-  old_ = read_old_index(index_options());
+  if (!options_.dry_run) CAIRN_RETURN_IF_ERROR(take_up_killed());
+  IndexOptions old = index_options();
+  CAIRN_ASSIGN_OR_RETURN(const bool none, is_empty(old.directory));
+  if (none) old.directory = replaced_path();  // a dry run after such a death
+  old_ = read_old_index(old);
   return absl::OkStatus();
+}
+
+/// Of a repair that was killed between its renames: the old index goes back, as though that one had
+/// never been, or where the new one is in place already, to where old ones stay.
+absl::Status Repair::take_up_killed() {
+  const IndexOptions current = index_options();
+  CAIRN_ASSIGN_OR_RETURN(const bool no_old, is_empty(replaced_path()));
+  CAIRN_ASSIGN_OR_RETURN(const bool no_new, is_empty(current.directory));
+  if (no_old) return absl::OkStatus();
+  if (!no_new) return set_old_index_aside();
+  IndexOptions replaced = current;
+  replaced.directory = replaced_path();
+  CAIRN_RETURN_IF_ERROR(set_index_aside(current, {}).status());  // an empty directory
+  CAIRN_RETURN_IF_ERROR(move_index(replaced, current.directory));
+  CAIRN_RETURN_IF_ERROR(device_.sync_directory(options_.directory));
+  return device_.sync_directory(lost_found_path(options_.directory));
+}
+
+/// Or not there.
+absl::StatusOr<bool> Repair::is_empty(const std::string& path) const {
+  const auto entries = device_.list(path);
+  if (has_code(entries.status(), ErrorCode::not_found)) return true;
+  CAIRN_RETURN_IF_ERROR(entries.status());
+  return entries->empty();
 }
 
 IndexOptions Repair::index_options() const {
@@ -287,22 +322,29 @@ absl::StatusOr<std::string> Repair::place_for_old_index() {
 }
 
 /// Killed before the second rename there is no index, which every opening tells, and which the
-/// next repair mends.
+/// next repair mends: it finds the old one by its name.
 absl::Status Repair::put_in_place() {
   // The clean mark speaks of the old index; without it the next opening counts again.
   CAIRN_RETURN_IF_ERROR(remove_state_file(device_, options_.directory, kCleanMarkName));
   const IndexOptions current = index_options();
   IndexOptions rebuilt = current;
   rebuilt.directory = rebuild_path();
-  CAIRN_ASSIGN_OR_RETURN(const std::string aside, place_for_old_index());
-  CAIRN_ASSIGN_OR_RETURN(const bool moved, set_index_aside(current, aside));
-  if (moved) report_.old_index = aside;
+  CAIRN_ASSIGN_OR_RETURN(const bool moved, set_index_aside(current, replaced_path()));
   // A name that is not on the medium yet cannot be moved there: a cut would leave the new index
   // where it was made. And the old name is surely gone before it is given anew.
   CAIRN_RETURN_IF_ERROR(device_.sync_directory(lost_found_path(options_.directory)));
   CAIRN_RETURN_IF_ERROR(device_.sync_directory(options_.directory));
   CAIRN_RETURN_IF_ERROR(move_index(rebuilt, current.directory));
   CAIRN_RETURN_IF_ERROR(device_.sync_directory(options_.directory));
+  if (moved) return set_old_index_aside();
+  return device_.sync_directory(lost_found_path(options_.directory));
+}
+
+absl::Status Repair::set_old_index_aside() {
+  IndexOptions replaced = index_options();
+  replaced.directory = replaced_path();
+  CAIRN_ASSIGN_OR_RETURN(report_.old_index, place_for_old_index());
+  CAIRN_RETURN_IF_ERROR(move_index(replaced, report_.old_index));
   return device_.sync_directory(lost_found_path(options_.directory));
 }
 

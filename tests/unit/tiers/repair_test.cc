@@ -8,10 +8,11 @@
 
 #include "engine/base/status.h"
 #include "engine/base/text.h"
-#include "tests/support/cold_world.h"
-#include "tests/support/payload.h"
+#include "tests/support/cold_calls.h"
 #include "tests/support/sim_rocksdb_fs.h"
 #include "tiers/cold/layout.h"
+#include "tiers/cold/rocksdb_index.h"
+#include "tiers/cold/superblock.h"
 
 namespace cairn::tiers {
 namespace {
@@ -38,6 +39,19 @@ void lose_index(SimDisk& disk) {
   for (const std::string& path : disk.files()) {
     if (path.find("/store/index/") != std::string::npos) disk.take_away(path);
   }
+}
+
+/// Of a store that is closed.
+std::unique_ptr<Index> open_index(const std::shared_ptr<SimDisk>& disk) {
+  test::ManualClock clock;
+  SimDevice device(disk, clock);
+  IndexOptions options;
+  options.directory = index_path(kDirectory);
+  options.store = load_superblock(device, kDirectory)->superblock.store;
+  options.file_system = test::make_sim_rocksdb_fs(disk);
+  auto index = open_rocksdb_index(options);
+  EXPECT_TRUE(index.ok()) << index.status();
+  return index.ok() ? *std::move(index) : nullptr;
 }
 
 std::string fingerprint(const SimDisk& disk) {
@@ -136,6 +150,49 @@ TEST(Repair, KilledAtEveryWriteItCanBeRepeated) {
   ASSERT_TRUE(world.open().ok());
   world.check_all();
   world.close();
+}
+
+// Whichever of its last writes it dies at, what the old index alone knew is there afterwards, and
+// in lost+found there are old indexes and nothing else.
+TEST(Repair, KilledWhileItMovesTheIndexesItKeepsWhatOnlyTheOldOneKnew) {
+  ColdWorld world({.seed = 42});
+  ASSERT_TRUE(world.open().ok());
+  const NamespaceId ns = world.addressed_namespace();
+  for (const char* key : {"a", "b", "c"})
+    ASSERT_TRUE(put_block(world, ns, key, 3000, Durability::durable).status.ok());
+  for (const char* key : {"a", "b"}) {
+    const RemovalReason reason = RemovalReason::evicted;
+    ASSERT_TRUE(remove_block(world, ns, key, reason, Durability::durable).ok());
+  }
+  world.close();
+  const std::shared_ptr<SimDisk> whole = world.disk().snapshot();
+  const std::uint64_t before = whole->mutations();
+  ASSERT_TRUE(repair(whole).ok());
+  const std::uint64_t all = whole->mutations() - before;
+  constexpr std::uint64_t kLast = 24;  // from where the new index is whole
+  ASSERT_GT(all, kLast);
+  std::uint64_t kills = 0;
+  for (std::uint64_t n = all - kLast;; ++n) {
+    std::shared_ptr<SimDisk> disk = world.disk().snapshot();
+    disk->freeze_at(disk->mutations() + n);
+    const bool finished = repair(disk).ok();
+    test::Rng rng(n);
+    disk = n % 2 == 1 ? disk->kill_process(rng) : disk->power_cut(rng);
+    if (finished) break;
+    ++kills;
+    const auto dry = repair(disk, true);
+    ASSERT_TRUE(dry.ok()) << "killed at " << n << ": " << dry.status();
+    EXPECT_TRUE(dry->counters_kept) << "killed at " << n;
+    const auto report = repair(disk);
+    ASSERT_TRUE(report.ok()) << "killed at " << n << ": " << report.status();
+    EXPECT_TRUE(report->counters_kept) << "killed at " << n;
+    EXPECT_FALSE(report->old_index.empty()) << "killed at " << n;
+    EXPECT_EQ(open_index(disk)->counters().evicted, 2U) << "killed at " << n;
+    for (const std::string& path : disk->files()) {
+      EXPECT_EQ(path.find("index.re"), std::string::npos) << path << ", killed at " << n;
+    }
+  }
+  EXPECT_GE(kills, 20U);
 }
 
 TEST(Repair, NumbersAreNotHandedOutTwice) {
