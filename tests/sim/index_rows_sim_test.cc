@@ -267,5 +267,60 @@ TEST(IndexRowsSim, AFreeSegmentIsNotQuarantinedForWhatTheIndexSaysOfIt) {
   world.close();
 }
 
+std::uint64_t log_bytes(const SimDisk& disk) {
+  std::uint64_t bytes = 0;
+  for (const std::string& path : disk.files())
+    bytes += path.ends_with(".log") ? disk.content(path).size() : 0;
+  return bytes;
+}
+
+// One batch that fills a segment and goes on in the next: its entries come when all of it is
+// written, which is after the first segment was sealed. Wherever the log is torn afterwards, what
+// it lost lies in the segments.
+TEST(IndexRowsSim, ASegmentIsNotCalledSealedBeforeItsEntriesAreThere) {
+  constexpr std::size_t kBlocks = 20, kBytes = 300'000;
+  constexpr std::uint64_t kCuts = 40;
+  for (std::uint64_t cut = 1; cut < kCuts; ++cut) {
+    ColdWorld world({.seed = 15});
+    ASSERT_TRUE(world.open().ok());
+    const NamespaceId ns = world.addressed_namespace();
+    std::vector<std::string> keys, payloads;
+    std::vector<std::uint32_t> sizes(kBlocks, kBytes);
+    std::vector<Location> locations(kBlocks);
+    std::vector<TierWrite> batch(kBlocks);
+    ASSERT_TRUE(world.tier().reserve(ns, sizes, locations).ok());
+    for (std::size_t i = 0; i < kBlocks; ++i) keys.push_back(concat("k", i));
+    for (std::size_t i = 0; i < kBlocks; ++i) {
+      const std::uint64_t sequence = world.tier().next_sequence();
+      payloads.push_back(make_payload(keys[i], sequence, kBytes));
+      TierWrite& write = batch[i];
+      write.location = locations[i];
+      write.name = {ns, keys[i], 0};
+      write.id = block_id(write.name, world.tier().block_id_secret());
+      write.facts = {.sequence = sequence, .plain_bytes = sizes[i]};
+    }
+    for (std::size_t i = 0; i < kBlocks; ++i) {
+      batch[i].payload = as_bytes(payloads[i]);
+      batch[i].facts.plain_sum = xxh3_64(as_bytes(payloads[i]));
+    }
+    const std::uint64_t begun = log_bytes(world.disk());
+    bool done = false;
+    world.tier().write(batch, Durability::durable, [&] { done = true; });
+    world.pump_until([&] { return done; });
+    for (const TierWrite& write : batch) ASSERT_TRUE(write.status.ok()) << write.status;
+    world.kill();
+    for (const std::string& path : world.disk().files()) {
+      if (!path.ends_with(".log")) continue;
+      const std::uint64_t bytes = world.disk().content(path).size();
+      ASSERT_GT(bytes, begun + kCuts);
+      world.disk().truncate(path, begun + (bytes - begun) * cut / kCuts);
+    }
+    ASSERT_TRUE(world.open().ok());
+    for (const std::string& key : keys)
+      ASSERT_TRUE(read_block(world, ns, key).ok()) << key << ", cut at " << cut << " of " << kCuts;
+    world.close();
+  }
+}
+
 }  // namespace
 }  // namespace cairn::test

@@ -285,7 +285,7 @@ void Cleaner::appended(const JobPtr& job) {
   if (!status.ok()) {
     for (Move& move : job->moves) {  // copies that nobody will name
       if (move.needs_append && move.append.status.ok()) {
-        table_.settled(move.append.place.segment, move.append.place.record_bytes);
+        log_.settled(move.append.place.segment, move.append.place.record_bytes);
       }
     }
     end(job, status);
@@ -303,8 +303,7 @@ void Cleaner::appended(const JobPtr& job) {
 void Cleaner::committed(const JobPtr& job) {
   absl::Status status;
   for (Move& move : job->moves) {
-    if (move.needs_append)
-      table_.settled(move.append.place.segment, move.append.place.record_bytes);
+    if (move.needs_append) log_.settled(move.append.place.segment, move.append.place.record_bytes);
     if (!move.status.ok()) status = move.status;
     if (!move.status.ok() || !move.took || !move.is_block() || move.forget) continue;
     add(core_.counts.cleaner_moved_bytes, move.append.place.record_bytes);

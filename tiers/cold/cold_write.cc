@@ -318,7 +318,7 @@ void ColdTier::named(const std::shared_ptr<WriteJob>& job) {
 }
 
 void ColdTier::settle(const Append& append) {
-  table_.settled(append.place.segment, append.place.record_bytes);
+  log_.settled(append.place.segment, append.place.record_bytes);
 }
 
 void ColdTier::read(std::span<TierRead> batch, Done done) {

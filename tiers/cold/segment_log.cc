@@ -365,7 +365,7 @@ void SegmentLog::extent_written(Extent& extent, Transfer& transfer) {
     if (status.ok() && record->sync_wanted) {
       waiting.push_back(record);
     } else {
-      if (!status.ok()) table_.settled(segment.id, record->place.record_bytes);
+      if (!status.ok()) settled(segment.id, record->place.record_bytes);
       finish(*record, status);
     }
   }
@@ -373,7 +373,7 @@ void SegmentLog::extent_written(Extent& extent, Transfer& transfer) {
   if (waiting.empty()) return;
   sync_.sync(segment, [this, &segment, waiting = std::move(waiting)](const absl::Status& synced) {
     for (Append* record : waiting) {
-      if (!synced.ok()) table_.settled(segment.id, record->place.record_bytes);
+      if (!synced.ok()) settled(segment.id, record->place.record_bytes);
       finish(*record, synced);
     }
   });
@@ -441,13 +441,26 @@ void SegmentLog::write_footer(Segment& segment) {
 void SegmentLog::footer_done(Segment& segment, bool written) {
   segment.has_footer = written && !segment.poisoned;
   table_.sealed(segment);
-  hooks_.row(table_.row(segment));
+  tell_row(segment);
   --closing_;
   if (closing_ == 0) {
     std::vector<std::function<void()>> waiting;
     waiting.swap(when_sealed_);
     for (auto& each : waiting) each();
   }
+}
+
+/// Not before the index names what lies in it, or knows that it never will: a log that is cut in
+/// between would say of a segment which it has not heard the last of that there is nothing to learn
+/// from it (roll_forward).
+void SegmentLog::tell_row(Segment& segment) {
+  segment.owes_row = segment.records_pending > 0;
+  if (!segment.owes_row) hooks_.row(table_.row(segment));
+}
+
+void SegmentLog::settled(SegmentId id, std::uint64_t bytes) {
+  table_.settled(id, bytes);
+  if (Segment& segment = table_.get(id); segment.owes_row) tell_row(segment);
 }
 
 void SegmentLog::close_segments(std::function<void()> done) {

@@ -64,8 +64,9 @@ struct Append {
 
 class SegmentLog {
  public:
-  /// `rows` hands a segment's row to the index, before any record of it. `starved` says that a
-  /// stream waits for a segment: false when there is no hope.
+  /// `row` hands a segment's row to the index: `open` before any record of it, what it has become
+  /// after all of them. `starved` says that a stream waits for a segment: false when there is no
+  /// hope.
   struct Hooks {
     std::function<void(const SegmentRow&)> row;
     std::function<bool(Stream)> starved;
@@ -81,6 +82,8 @@ class SegmentLog {
   void retry();
   /// Flushes, closes both open segments and calls back when their footers are written.
   void close_segments(std::function<void()> done);
+  /// A record of this log's is named by the index, or given up.
+  void settled(SegmentId id, std::uint64_t bytes);
   /// Never writes to it again; whoever has it open goes on in another.
   void abandon(Segment& segment);
 
@@ -121,6 +124,7 @@ class SegmentLog {
   void seal_if_quiet(Segment& segment);
   void write_footer(Segment& segment);
   void footer_done(Segment& segment, bool written);
+  void tell_row(Segment& segment);
   Writer& writer(Stream stream) { return writers_[static_cast<std::size_t>(stream)]; }
 
   ColdCore& core_;

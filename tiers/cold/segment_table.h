@@ -73,6 +73,7 @@ struct Segment {
   std::uint32_t writes_in_flight = 0;  // extents
   std::uint32_t records_pending = 0;   // placed, and not yet named by the index or given up
   std::uint64_t pending_bytes = 0;     // of those
+  bool owes_row = false;               // sealed, and the index is told when none are pending
   std::uint32_t corruptions = 0;
   std::uint32_t cleaning_failures = 0;
   std::uint32_t opening_failures = 0;  // others are taken first
