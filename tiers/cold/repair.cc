@@ -60,6 +60,15 @@ OldIndex read_old_index(const IndexOptions& options) {
   return old;
 }
 
+/// The tombstone under a block may be cleaned away, or lost with its segment, where older versions
+/// are not: the flag is all that says of them that they must not come back.
+void remember_burial(const BlockName& name, const IndexEntry& old, const IndexEntry& now,
+                     std::vector<IndexChange>& changes) {
+  if (now.tombstone || now.follows_tombstone || !(old.tombstone || old.follows_tombstone)) return;
+  IndexChange& change = changes.emplace_back(IndexChange{name, now});
+  change.put->follows_tombstone = true;
+}
+
 class Repair {
  public:
   Repair(Device& device, const RepairOptions& options) : device_(device), options_(options) {}
@@ -280,8 +289,14 @@ absl::Status Repair::compare_page(Index& index, std::span<const NamedBefore> pag
       // A tombstone in the place of a block is not one that somebody asked for: see rebuild.h.
       const bool is_lost = now && now->tombstone && now->location == old.location;
       const bool is_kept = now && (now->facts.sequence >= sequence || (!buries && !now->tombstone));
-      if (is_kept && !is_lost) continue;
+      if (is_kept && !is_lost) {
+        remember_burial(names[i], old, *now, changes);
+        continue;
+      }
       ++report_.gone;
+    }
+    if (old.tombstone && now && now->facts.sequence > sequence) {
+      remember_burial(names[i], old, *now, changes);
     }
     if (!buries || !now || now->tombstone || now->facts.sequence > sequence) continue;
     ++(old.tombstone ? rebuilt.dropped.erased : rebuilt.dropped.overtaken);

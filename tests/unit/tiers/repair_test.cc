@@ -195,6 +195,37 @@ TEST(Repair, KilledWhileItMovesTheIndexesItKeepsWhatOnlyTheOldOneKnew) {
   EXPECT_GE(kills, 20U);
 }
 
+// The tombstone under a block may be cleaned away where an older version is not.
+TEST(Repair, ABlockThatFollowsATombstoneGoesOnFollowingIt) {
+  for (const bool is_tombstone : {false, true}) {
+    ColdWorld world({.seed = 43});
+    ASSERT_TRUE(world.open().ok());
+    const NamespaceId ns = world.addressed_namespace();
+    const auto put = put_block(world, ns, "k", 3000, Durability::durable);
+    ASSERT_TRUE(put.status.ok());
+    world.close();
+    {
+      const auto index = open_index(world.shared_disk());
+      auto entry = *index->get({ns, "k", 0});
+      ASSERT_TRUE(entry);
+      if (is_tombstone) {  // and of the block that followed it the index has not heard
+        entry = tombstone_in_place_of(*entry, put.sequence - 1, put.sequence);
+      } else {
+        entry->follows_tombstone = true;
+      }
+      const IndexChange change{{ns, "k", 0}, entry};
+      ASSERT_TRUE(index->write({&change, 1}, {}, {}, true).ok());
+    }
+    const auto report = repair(world.shared_disk());
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_EQ(report->gone, 0U);
+    const auto now = *open_index(world.shared_disk())->get({ns, "k", 0});
+    ASSERT_TRUE(now);
+    EXPECT_FALSE(now->tombstone);
+    EXPECT_TRUE(now->follows_tombstone) << (is_tombstone ? "over a tombstone" : "flag");
+  }
+}
+
 TEST(Repair, NumbersAreNotHandedOutTwice) {
   ColdWorld world({.seed = 51});
   ASSERT_TRUE(world.open().ok());
