@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stores that are opened where something has changed behind their back: segment files that are
-// gone. Goal: what is left is served, and the limit holds.
+// gone, a disk that somebody else has filled. Goal: what is left is served, the limit holds, and
+// nobody has to repair what needs no repair.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -65,6 +66,31 @@ TEST_P(LostFiles, AreNotCountedAndTheLimitHolds) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, LostFiles, ::testing::Values(1, 2, 4));
+
+TEST(FullDiskSim, AnOpeningThatHasNoRoomSaysSoAndCostsNothing) {
+  for (const bool is_clean : {true, false}) {
+    ColdWorld world({.seed = 3});
+    ASSERT_TRUE(world.open().ok());
+    const NamespaceId ns = world.addressed_namespace();
+    ASSERT_TRUE(put_block(world, ns, "k", 20'000, Durability::durable).status.ok());
+    is_clean ? world.close() : world.kill();
+    const std::uint64_t capacity = world.disk().capacity_bytes();
+    world.disk().set_capacity(world.disk().allocated_bytes());
+    const absl::Status refused = world.open();
+    ASSERT_TRUE(has_code(refused, ErrorCode::no_space)) << refused;
+    EXPECT_NE(message_of(refused).find("open the store for reading"), std::string_view::npos)
+        << refused;
+    ASSERT_TRUE(world.open(tiers::StoreMode::read_only).ok());
+    EXPECT_TRUE(read_block(world, ns, "k").ok());
+    world.close();
+    world.disk().set_capacity(capacity);
+    ASSERT_TRUE(world.open().ok());
+    EXPECT_EQ(world.tier().opened_clean(), is_clean);
+    EXPECT_TRUE(read_block(world, ns, "k").ok());
+    EXPECT_TRUE(put_block(world, ns, "later", 20'000, Durability::durable).status.ok());
+    world.close();
+  }
+}
 
 }  // namespace
 }  // namespace cairn::test

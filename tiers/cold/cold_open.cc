@@ -188,9 +188,6 @@ absl::StatusOr<OpenedStore> open_store_files(const ColdOptions& options,
   }
   if (mark.ok()) opened.clean_mark = *mark;
   if (is_new) opened.clean_mark = encode_clean_mark({});
-  if (mark.ok() && !opened.read_only) {
-    CAIRN_RETURN_IF_ERROR(remove_state_file(device, options.directory, kCleanMarkName));
-  }
   return opened;
 }
 
@@ -298,19 +295,34 @@ ColdTier::~ColdTier() {
   close();
 }
 
+/// When this fails the store can be opened as before.
+absl::Status ColdTier::begin_writing() {
+  // What was open when the process before this one died was that one's: only it may hold
+  // something that the index forgot. On the medium together with the sequence numbers.
+  std::vector<SegmentRow> left = table_.rows();
+  std::erase_if(left, [](const SegmentRow& row) { return row.state != SegmentState::unsealed; });
+  if (!opened_clean_) {
+    CAIRN_RETURN_IF_ERROR(core_.index->write({}, left, {.dirty_openings = 1}, false));
+  }
+  CAIRN_ASSIGN_OR_RETURN(const std::uint64_t first,
+                         core_.index->reserve_sequences(kSequencesAhead));
+  // Last: an opening that the disk has no room for does not cost the next one a count.
+  CAIRN_RETURN_IF_ERROR(remove_state_file(core_.device, core_.options.directory, kCleanMarkName));
+  core_.next_sequence.store(first);
+  sequence_ceiling_.store(first + kSequencesAhead);
+  return absl::OkStatus();
+}
+
 absl::Status ColdTier::start() {
   if (!core_.read_only) {
-    // What was open when the process before this one died was that one's: only it may hold
-    // something that the index forgot. On the medium together with the sequence numbers.
-    std::vector<SegmentRow> left = table_.rows();
-    std::erase_if(left, [](const SegmentRow& row) { return row.state != SegmentState::unsealed; });
-    if (!opened_clean_) {
-      CAIRN_RETURN_IF_ERROR(core_.index->write({}, left, {.dirty_openings = 1}, false));
+    const absl::Status begun = begin_writing();
+    if (has_code(begun, ErrorCode::no_space)) {
+      return make_error(
+          ErrorCode::no_space,
+          concat("the disk is too full to open the store for writing: ", message_of(begun),
+                 "; free some of it, or open the store for reading only"));
     }
-    CAIRN_ASSIGN_OR_RETURN(const std::uint64_t first,
-                           core_.index->reserve_sequences(kSequencesAhead));
-    core_.next_sequence.store(first);
-    sequence_ceiling_.store(first + kSequencesAhead);
+    CAIRN_RETURN_IF_ERROR(begun);
     core_.io_loop.post([this] { schedule_sync(); });
   }
   if (!opened_clean_) {

@@ -130,6 +130,7 @@ class ColdTier final : public DurableTier {
   struct RemoveJob;
   struct NoteJob;
 
+  absl::Status begin_writing();
   absl::Status refusal() const;  // why nothing may be changed now
   bool begin_operation();
   void end_operation();
