@@ -4,10 +4,15 @@
 // superblock it finds.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
+#include <memory>
 #include <string>
+#include <thread>
 
 #include "engine/base/status.h"
 #include "tests/support/cold_calls.h"
+#include "tests/support/sim_rocksdb_fs.h"
 
 namespace cairn::test {
 namespace {
@@ -84,6 +89,47 @@ TEST(MetadataSim, AClearThatDidNotHappenChangesNothing) {
   EXPECT_TRUE(read_block(world, ns, "k").ok());
   EXPECT_TRUE(read_block(world, ns, "after").ok());
   world.close();
+}
+
+// With threads, for one of them waits for the other. Whoever changes the superblock while the store
+// is closed has it to himself until he is done.
+TEST(MetadataSim, ClosingWaitsForAChangeOfTheSuperblock) {
+  for (const bool is_clear : {false, true}) {
+    const auto disk = std::make_shared<SimDisk>();
+    std::unique_ptr<DurableTier> tier;
+    std::thread closer;
+    std::atomic<bool> is_armed{false};
+    bool was_given_back = false;
+    disk->set_on_mutation([&](std::uint64_t, Mutation kind) {
+      if (kind != Mutation::rename || !is_armed.exchange(false)) return;  // the superblock's
+      closer = std::thread([&] { tier->close(); });
+      for (int i = 0; i < 300 && !was_given_back; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        was_given_back = disk->lock("/store/LOCK", true);
+      }
+    });
+    SimDevice device(disk, system_clock());
+    EventLoop loop(system_clock(), &device);
+    const auto thread = LoopThread::start("loop", loop);
+    ASSERT_TRUE(thread.ok());
+    tiers::ColdOptions options{.directory = "/store", .cold_bytes = 64 * kMiB};
+    options.index_file_system = make_sim_rocksdb_fs(disk);
+    auto opened = tiers::open_cold_tier(
+        options, {.device = &device, .io_loop = &loop, .index_loop = &loop, .pump = nullptr});
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    tier = *std::move(opened);
+    const auto first = tier->open_namespace({.name = "first", .model = "m"});
+    ASSERT_TRUE(first.ok());
+    is_armed.store(true);
+    const absl::Status changed =
+        is_clear ? tier->clear_namespace(first->id)
+                 : tier->open_namespace({.name = "second", .model = "m"}).status();
+    EXPECT_TRUE(changed.ok()) << changed;
+    ASSERT_TRUE(closer.joinable());
+    closer.join();
+    EXPECT_FALSE(was_given_back) << "the store was closed in the middle of it";
+    tier.reset();
+  }
 }
 
 }  // namespace

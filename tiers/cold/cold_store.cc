@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Namespaces, scans, state files, health: what is asked rarely.
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "engine/base/check.h"
@@ -22,6 +23,18 @@ class Passage {
 
  private:
   Turnstile& turnstile_;
+};
+
+/// Ends an operation that has begun, on every way out.
+class OperationEnd {
+ public:
+  explicit OperationEnd(std::function<void()> end) : end_(std::move(end)) {}
+  ~OperationEnd() { end_(); }
+  OperationEnd(const OperationEnd&) = delete;
+  OperationEnd& operator=(const OperationEnd&) = delete;
+
+ private:
+  const std::function<void()> end_;
 };
 
 NamespaceFacts facts_of(const NamespaceInfo& info) {
@@ -92,8 +105,11 @@ absl::StatusOr<NamespaceInfo> ColdTier::open_namespace(const NamespaceDescriptor
       return info;
     }
     if (closing_) return make_error(ErrorCode::closed, "the store is closing");
+    ++operations_;
     changed = superblock_;
   }
+  // close() waits: the superblock is not replaced by somebody who has given LOCK back.
+  const OperationEnd end([this] { end_operation(); });
   CAIRN_RETURN_IF_ERROR(refusal());
   if (changed.next_namespace_id >= kNamespaceIdMax) {
     return make_error(ErrorCode::no_space, "the store has given out every namespace id");
@@ -123,8 +139,10 @@ absl::Status ColdTier::clear_namespace(NamespaceId id) {
   {
     MutexLock lock(mutex_);
     if (closing_) return make_error(ErrorCode::closed, "the store is closing");
+    ++operations_;
     changed = superblock_;
   }
+  const OperationEnd end([this] { end_operation(); });  // as in open_namespace()
   const auto found = std::find_if(changed.namespaces.begin(), changed.namespaces.end(),
                                   [&](const NamespaceInfo& info) { return info.id == id; });
   if (found == changed.namespaces.end())
