@@ -93,7 +93,7 @@ void on_io_loop(const ColdRuntime& runtime, const std::function<void()>& work) {
 /// or erased blocks would come back.
 absl::Status catch_up(const ColdOptions& options, const ColdRuntime& runtime, OpenedStore& opened) {
   const IndexRecovery recovery = opened.index->recovery();
-  if (!recovery.log_torn && recovery.log_bytes > 0) return absl::OkStatus();
+  if (!recovery.log_torn && recovery.log_bytes > 0 && !recovery.is_behind) return absl::OkStatus();
   // A read-only opening changes no byte: what it learns it keeps in mind.
   if (opened.read_only) {
     opened.index = std::make_unique<OverlayIndex>(std::move(opened.index));

@@ -104,9 +104,14 @@ struct IndexHealth {
 struct IndexRecovery {
   std::uint64_t log_bytes = 0;
   bool log_torn = false;  // the tail after the last whole batch was dropped
+  /// An opening before this one found it so, and did not come to the end of catching up.
+  bool is_behind = false;
   /// The process before this one gave out sequence numbers from here on; 0: not known. What the
   /// log lost is of that process alone: an opening takes the log into tables.
   std::uint64_t first_sequence = 0;
+  /// The first that was not given out, as far as the log knows. Where it was lost whole, this and
+  /// not the one above is where that process began.
+  std::uint64_t sequence_ceiling = 0;
 };
 
 class Index {
@@ -143,6 +148,12 @@ class Index {
   /// Hands out `count` numbers that were never handed out before, and returns the first. The
   /// new ceiling is on the medium before this returns, so take many at a time (1 Mi).
   virtual absl::StatusOr<std::uint64_t> reserve_sequences(std::uint64_t count) = 0;
+
+  /// Around the changes that an opening takes from the segments after a damaged log: where it ends
+  /// in between, recovery() tells the next one. No number below `first` is handed out any more;
+  /// again with a higher one as the segments are read. On the medium when it returns.
+  virtual absl::Status begin_catching_up(std::uint64_t first) = 0;
+  virtual absl::Status end_catching_up() = 0;
 
   /// Allocated on the medium now, the log's preallocation included (st_blocks).
   virtual std::uint64_t usage_bytes() = 0;

@@ -40,6 +40,8 @@ class OverlayIndex final : public Index {
   absl::StatusOr<std::vector<SegmentRow>> segments() override;
   IndexCounters counters() const override;
   absl::StatusOr<std::uint64_t> reserve_sequences(std::uint64_t count) override;
+  absl::Status begin_catching_up(std::uint64_t) override { return absl::OkStatus(); }
+  absl::Status end_catching_up() override { return absl::OkStatus(); }
   std::uint64_t usage_bytes() override { return below_->usage_bytes(); }
   std::uint64_t bytes_written() const override { return 0; }
   std::uint64_t memory_bytes() override;

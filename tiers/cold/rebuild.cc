@@ -145,7 +145,16 @@ absl::Status Rebuilder::bury_overtaken() {
   return absl::OkStatus();
 }
 
+/// With a margin, so that once is enough.
+absl::Status Rebuilder::tell_catching_up() {
+  const std::uint64_t highest = report_.highest_sequence;
+  if (!catching_up_ || highest == 0 || highest < skipped_to_) return absl::OkStatus();
+  skipped_to_ = highest + kSequenceMargin;
+  return index_.begin_catching_up(skipped_to_);
+}
+
 absl::Status Rebuilder::flush() {
+  CAIRN_RETURN_IF_ERROR(tell_catching_up());
   std::vector<BlockName> names;
   std::vector<Pending*> candidates;
   names.reserve(pending_.size());
@@ -262,6 +271,7 @@ absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
   CAIRN_ASSIGN_OR_RETURN(const std::vector<DirectoryEntry> files,
                          device.list(segments_path(directory)));
   Rebuilder rebuilder(index, superblock);
+  rebuilder.set_catching_up();
   std::vector<SegmentRow> changed;
   for (const DirectoryEntry& file : files) {
     const std::optional<SegmentId> id = segment_of_name(file.name);
@@ -293,6 +303,7 @@ absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
   if (contradicts) read_later_notes(device, directory, superblock, rows, changed, rebuilder);
   CAIRN_RETURN_IF_ERROR(rebuilder.finish());
   CAIRN_RETURN_IF_ERROR(index.write({}, changed, {}, true));
+  CAIRN_RETURN_IF_ERROR(index.end_catching_up());
   return rebuilder.report();
 }
 

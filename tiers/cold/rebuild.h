@@ -42,6 +42,10 @@
 
 namespace cairn::tiers {
 
+/// Numbers that were handed out and never reached a segment are skipped with these: a process
+/// takes a million or more at a time and may write nothing, thousands of times in a row.
+constexpr std::uint64_t kSequenceMargin = std::uint64_t{1} << 32;
+
 /// Why records were not kept; each record is counted once.
 struct DroppedRecords {
   std::uint64_t header = 0;   // damaged; with what is known of it from a footer's copy
@@ -79,6 +83,10 @@ class Rebuilder {
   /// Writes what is still in memory, then the notes, then buries. Call once, last.
   absl::Status finish();
 
+  /// The index is the one that serves after this and no new one: what it names is never numbered
+  /// again, and it knows when it holds a part only.
+  void set_catching_up() { catching_up_ = true; }
+
   RebuildReport& report() { return report_; }
 
  private:
@@ -99,6 +107,7 @@ class Rebuilder {
   };
 
   absl::Status flush();
+  absl::Status tell_catching_up();
   bool supersedes(const IndexEntry& candidate, const IndexEntry& existing);
   void take_note(const RecordFields& fields);
   void take_damaged(const RecordFields& fields);
@@ -111,6 +120,8 @@ class Rebuilder {
   absl::flat_hash_map<std::string, NoteOfVersion> notes_;
   absl::flat_hash_map<std::string, IndexEntry> damaged_;  // the newest that a footer vouches for
   RebuildReport report_;
+  bool catching_up_ = false;
+  std::uint64_t skipped_to_ = 0;  // sequence numbers
 };
 
 /// Says that a name is dead up to `sequence`, in the place of a block's record. That record's
@@ -125,8 +136,9 @@ SegmentRow row_of(SegmentId id, const SegmentSummary& summary);
 /// After a dirty stop whose log was torn (or is empty): applies the segments that were open
 /// when the log's last whole batch was written, or were opened since, if the process before this
 /// one opened them. Erased blocks whose tombstones lie there stay erased; blocks whose entries
-/// were lost come back. Reads the first page of every segment and all of those few, which it syncs
-/// before unless `read_only`: then the index must be one that forgets. Where a note in one of those
+/// were lost come back, and their numbers are not given out again. Reads the first page of every
+/// segment and all of those few, which it syncs before unless `read_only`: then the index must be
+/// one that forgets. Where a note in one of those
 /// contradicts the index, the footers of all others too: the cleaner carries notes to its own
 /// segment, where one may lie open although a later one was sealed since.
 absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,

@@ -17,10 +17,6 @@
 namespace cairn::tiers {
 namespace {
 
-/// Numbers that were handed out and never reached a segment are skipped with these: a process
-/// takes a million or more at a time and may write nothing, thousands of times in a row.
-constexpr std::uint64_t kSequenceMargin = std::uint64_t{1} << 32;
-
 /// What the old index still tells, where it can be read at all.
 struct OldIndex {
   std::unique_ptr<Index> index;  // null: not at all, or what is needed of it was compared

@@ -3,7 +3,6 @@
 
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
-#include <rocksdb/env.h>
 #include <rocksdb/write_batch.h>
 
 #include <utility>
@@ -22,6 +21,11 @@ namespace {
 
 rocksdb::Slice slice(std::string_view text) {
   return {text.data(), text.size()};
+}
+std::string number_row(std::uint64_t number) {
+  std::string out;
+  append_le(out, number);
+  return out;
 }
 ByteSpan bytes_of(const rocksdb::Slice& s) {
   return as_bytes({s.data(), s.size()});
@@ -53,6 +57,8 @@ class RocksdbIndex final : public Index {
   absl::StatusOr<std::vector<SegmentRow>> segments() override;
   IndexCounters counters() const override;
   absl::StatusOr<std::uint64_t> reserve_sequences(std::uint64_t count) override;
+  absl::Status begin_catching_up(std::uint64_t first) override;
+  absl::Status end_catching_up() override;
   std::uint64_t usage_bytes() override { return room_.usage_bytes(); }
   std::uint64_t bytes_written() const override { return events_->bytes_written.load(); }
   std::uint64_t memory_bytes() override;
@@ -107,7 +113,6 @@ class RocksdbIndex final : public Index {
   absl::Status commit(rocksdb::WriteBatch& batch, bool sync);
   absl::Status reopen();
   absl::Status note_failure(const rocksdb::Status& status, std::string_view what);
-  absl::StatusOr<std::optional<std::string>> own_row(char letter);
 
   const IndexOptions options_;
   const std::shared_ptr<IndexFileEvents> events_;
@@ -150,16 +155,20 @@ absl::Status RocksdbIndex::start(bool fresh, bool full) {
   }
   if (fresh) {
     rocksdb::WriteBatch batch;
-    std::string ceiling;
-    append_le(ceiling, sequence_ceiling_);
     batch.Put(slice(index_own_key('b')), slice(encode_binding(options_.store)));
-    batch.Put(slice(index_own_key('q')), slice(ceiling));
+    batch.Put(slice(index_own_key('q')), slice(number_row(sequence_ceiling_)));
     return commit(batch, true);
   }
-  CAIRN_ASSIGN_OR_RETURN(const std::optional<std::string> binding, own_row('b'));
-  CAIRN_ASSIGN_OR_RETURN(const std::optional<std::string> ceiling, own_row('q'));
-  CAIRN_ASSIGN_OR_RETURN(const std::optional<std::string> first, own_row('f'));
-  CAIRN_ASSIGN_OR_RETURN(const std::optional<std::string> counters, own_row('c'));
+  CAIRN_ASSIGN_OR_RETURN(const std::optional<std::string> binding,
+                         read_own_row(*database_.database, 'b'));
+  CAIRN_ASSIGN_OR_RETURN(const std::optional<std::string> ceiling,
+                         read_own_row(*database_.database, 'q'));
+  CAIRN_ASSIGN_OR_RETURN(const std::optional<std::string> first,
+                         read_own_row(*database_.database, 'f'));
+  CAIRN_ASSIGN_OR_RETURN(const std::optional<std::string> counters,
+                         read_own_row(*database_.database, 'c'));
+  CAIRN_ASSIGN_OR_RETURN(const std::optional<std::string> behind,
+                         read_own_row(*database_.database, 'r'));
   if (!binding || !ceiling || ceiling->size() != 8) {
     return index_damaged(options_.directory, "it was never finished");
   }
@@ -169,6 +178,9 @@ absl::Status RocksdbIndex::start(bool fresh, bool full) {
   if (first && first->size() == 8) {
     recovery_.first_sequence = load_le<std::uint64_t>(as_bytes(*first));
   }
+  recovery_.is_behind = recovery_.is_behind || behind.has_value();
+  recovery_.sequence_ceiling =
+      behind && behind->size() == 8 ? load_le<std::uint64_t>(as_bytes(*behind)) : sequence_ceiling_;
   if (counters) {
     CAIRN_ASSIGN_OR_RETURN(const IndexCounters parsed, parse_counters(as_bytes(*counters)));
     MutexLock lock(mutex_);
@@ -226,20 +238,35 @@ absl::Status RocksdbIndex::erase_namespace(NamespaceId id) {
 absl::StatusOr<std::uint64_t> RocksdbIndex::reserve_sequences(std::uint64_t count) {
   WriterTurn turn(*this);
   const std::uint64_t first = sequence_ceiling_;
-  std::string ceiling;
-  append_le(ceiling, first + count);
   rocksdb::WriteBatch batch;
-  batch.Put(slice(index_own_key('q')), slice(ceiling));
-  if (!has_reserved_) {
-    std::string own_first;
-    append_le(own_first, first);
-    batch.Put(slice(index_own_key('f')), slice(own_first));
-  }
+  batch.Put(slice(index_own_key('q')), slice(number_row(first + count)));
+  if (!has_reserved_) batch.Put(slice(index_own_key('f')), slice(number_row(first)));
   CAIRN_RETURN_IF_ERROR(admit(batch.GetDataSize(), true));
   CAIRN_RETURN_IF_ERROR(commit(batch, true));
   has_reserved_ = true;
   sequence_ceiling_ = first + count;
   return first;
+}
+
+/// The row `f` stays: what this process is given begins where it takes them.
+absl::Status RocksdbIndex::begin_catching_up(std::uint64_t first) {
+  WriterTurn turn(*this);
+  const std::uint64_t raised = std::max(first, sequence_ceiling_);
+  rocksdb::WriteBatch batch;
+  batch.Put(slice(index_own_key('q')), slice(number_row(raised)));
+  batch.Put(slice(index_own_key('r')), slice(number_row(recovery_.sequence_ceiling)));
+  CAIRN_RETURN_IF_ERROR(admit(batch.GetDataSize(), true));
+  CAIRN_RETURN_IF_ERROR(commit(batch, true));
+  sequence_ceiling_ = raised;
+  return absl::OkStatus();
+}
+
+absl::Status RocksdbIndex::end_catching_up() {
+  rocksdb::WriteBatch batch;
+  batch.Delete(slice(index_own_key('r')));
+  WriterTurn turn(*this);
+  CAIRN_RETURN_IF_ERROR(admit(batch.GetDataSize(), true));
+  return commit(batch, true);
 }
 
 absl::Status RocksdbIndex::admit(std::uint64_t bytes, bool shrinking) {
@@ -325,15 +352,6 @@ absl::Status RocksdbIndex::reopen() {
   health_.full = false;
   health_.reason.clear();
   return absl::OkStatus();
-}
-
-absl::StatusOr<std::optional<std::string>> RocksdbIndex::own_row(char letter) {
-  std::string value;
-  const rocksdb::Status status =
-      database_.database->Get(rocksdb::ReadOptions(), slice(index_own_key(letter)), &value);
-  if (status.IsNotFound()) return std::optional<std::string>();
-  if (!status.ok()) return from_rocksdb(status, "read the index");
-  return std::optional<std::string>(std::move(value));
 }
 
 absl::Status not_open() {
@@ -472,16 +490,6 @@ absl::StatusOr<std::unique_ptr<Index>> open_rocksdb_index(const IndexOptions& op
   auto index = std::make_unique<RocksdbIndex>(options, events, std::move(*database));
   CAIRN_RETURN_IF_ERROR(index->start(access == IndexAccess::create, full));
   return index;
-}
-
-absl::StatusOr<std::unique_ptr<Index>> open_memory_index(const StoreUuid& store) {
-  const std::unique_ptr<rocksdb::Env> env(rocksdb::NewMemEnv(rocksdb::Env::Default()));
-  IndexOptions options;
-  options.directory = "/index";
-  options.store = store;
-  options.create = true;
-  options.file_system = env->GetFileSystem();
-  return open_rocksdb_index(options);
 }
 
 }  // namespace cairn::tiers

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The directory of an index that is closed, as a whole: what repair moves out of the way and into
-// place.
+// place, or has in memory instead.
+#include <rocksdb/env.h>
+
 #include <algorithm>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -34,6 +37,16 @@ absl::StatusOr<bool> set_index_aside(const IndexOptions& options, const std::str
   CAIRN_RETURN_IF_ERROR(from_rocksdb(files->DeleteDir(options.directory, io, nullptr),
                                      concat("remove ", options.directory)));
   return false;
+}
+
+absl::StatusOr<std::unique_ptr<Index>> open_memory_index(const StoreUuid& store) {
+  const std::unique_ptr<rocksdb::Env> env(rocksdb::NewMemEnv(rocksdb::Env::Default()));
+  IndexOptions options;
+  options.directory = "/index";
+  options.store = store;
+  options.create = true;
+  options.file_system = env->GetFileSystem();
+  return open_rocksdb_index(options);
 }
 
 }  // namespace cairn::tiers

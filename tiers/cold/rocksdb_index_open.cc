@@ -16,11 +16,13 @@
 #include <optional>
 #include <set>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "engine/base/process_limits.h"
 #include "engine/base/status.h"
 #include "engine/base/text.h"
+#include "tiers/cold/index_codec.h"
 
 namespace cairn::tiers {
 namespace {
@@ -73,10 +75,13 @@ class LogFilter final : public rocksdb::WalFilter {
     const auto first = load_le<std::uint64_t>(as_bytes(bytes));
     const bool follows = !next_ || *next_ == first;
     if (!follows || distrusted_.contains(log_number)) return stop();
-    next_ = first + load_le<std::uint32_t>(as_bytes(bytes), 8);
+    const auto count = load_le<std::uint32_t>(as_bytes(bytes), 8);
+    next_ = first + count;
+    has_changes_ = has_changes_ || count > 0;
     return WalProcessingOption::kContinueProcessing;
   }
   bool stopped() const { return stopped_; }
+  bool has_changes() const { return has_changes_; }
 
  private:
   WalProcessingOption stop() {
@@ -87,6 +92,7 @@ class LogFilter final : public rocksdb::WalFilter {
   std::set<std::uint64_t> distrusted_;
   std::optional<std::uint64_t> next_;
   bool stopped_ = false;
+  bool has_changes_ = false;
 };
 
 rocksdb::BlockBasedTableOptions table_options(const std::shared_ptr<rocksdb::Cache>& cache) {
@@ -323,7 +329,19 @@ absl::StatusOr<IndexDatabase> open_index_database(const IndexOptions& options, I
   if (!status.ok()) return explain_failure(status, options.directory, *events);
   out.database.reset(opened);
   out.recovery.log_torn = out.recovery.log_torn || logger->dropped() || filter->stopped();
+  // In the place of a damaged log RocksDB begins one with an empty batch. Where that is all, the
+  // opening that met the damage went no further.
+  out.recovery.is_behind = out.recovery.log_bytes > 0 && !filter->has_changes();
   return out;
+}
+
+absl::StatusOr<std::optional<std::string>> read_own_row(rocksdb::DB& database, char letter) {
+  std::string value;
+  const rocksdb::Status status =
+      database.Get(rocksdb::ReadOptions(), index_own_key(letter), &value);
+  if (status.IsNotFound()) return std::optional<std::string>();
+  if (!status.ok()) return from_rocksdb(status, "read the index");
+  return std::optional<std::string>(std::move(value));
 }
 
 }  // namespace cairn::tiers

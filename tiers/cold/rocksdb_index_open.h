@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -45,5 +46,8 @@ enum class IndexAccess : std::uint8_t { create, write, read };
 
 absl::StatusOr<IndexDatabase> open_index_database(const IndexOptions& options, IndexAccess access,
                                                   const std::shared_ptr<IndexFileEvents>& events);
+
+/// A row of the index's own; empty: there is none.
+absl::StatusOr<std::optional<std::string>> read_own_row(rocksdb::DB& database, char letter);
 
 }  // namespace cairn::tiers

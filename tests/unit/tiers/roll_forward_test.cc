@@ -41,6 +41,22 @@ TEST_F(RollForward, AppliesOnlyWhatTheIndexCouldNotKnow) {
   EXPECT_FALSE(entry("evicted").has_value());
 }
 
+// Numbers that the log forgot are in the segments.
+TEST_F(RollForward, GivesNoNumberOutAgain) {
+  HandMade open = segment(1);
+  open.add(RecordKind::block, "lost", 5'000'000, "its entry was in the log's end");
+  open.add(RecordKind::note, "lost", 5'000'000, {}, 5'000'007, 999);
+  place(open);
+  {
+    const auto index = open_index(true);
+    const SegmentRow row{static_cast<SegmentId>(1), SegmentState::open, 1, 0, 0};
+    ASSERT_TRUE(index->write({}, {&row, 1}, {}, true).ok());
+    EXPECT_EQ(rolled_forward(*index).highest_sequence, 5'000'007U);
+    EXPECT_GT(*index->reserve_sequences(10), 5'000'007U);
+  }
+  EXPECT_FALSE(open_index()->recovery().is_behind);
+}
+
 // A put that failed leaves a record that nothing names. Openings since have shown what stands in
 // its place, so a log that is torn lives later must not bring it back.
 TEST_F(RollForward, LeavesAloneWhatEarlierProcessesDidNotName) {
@@ -65,6 +81,7 @@ TEST_F(RollForward, LeavesAloneWhatEarlierProcessesDidNotName) {
     EXPECT_EQ(index->recovery().first_sequence, first_of_second);
     EXPECT_EQ(rolled_forward(*index).segments, 1U);
   }
+  EXPECT_EQ(open_index()->recovery().first_sequence, first_of_second) << "it gave none out";
   EXPECT_EQ(version("lost"), first_of_second);
   EXPECT_FALSE(entry("unnamed").has_value());
 }
