@@ -109,6 +109,41 @@ TEST_P(LostLog, AnOpeningThatEndsOnTheWayIsMadeUpFor) {
   }
 }
 
+// That a segment was gone on with is told by the log alone.
+TEST_P(LostLog, WhatWasAddedToASealedSegmentIsFound) {
+  open();
+  ASSERT_TRUE(put("key", 1).ok());
+  ASSERT_TRUE(put("gone", 1).ok());
+  ASSERT_TRUE(store_->close().ok());
+  open();
+  for (std::uint64_t v = 2; v <= 9; ++v) ASSERT_TRUE(put("key", v).ok());
+  ASSERT_TRUE(store_->erase(ns_, "gone").ok());
+  lose_log();
+  open();
+  EXPECT_EQ(version("key"), 9U);
+  EXPECT_EQ(version("gone"), 0U);
+}
+
+// Nor is its footer missing once it is full.
+TEST_P(LostLog, WhatFilledASealedSegmentIsFound) {
+  open();
+  ASSERT_TRUE(put("key", 1).ok());
+  ASSERT_TRUE(put("gone", 1).ok());
+  ASSERT_TRUE(store_->close().ok());
+  open();
+  for (std::uint64_t v = 2; v <= 9; ++v) ASSERT_TRUE(put("key", v).ok());
+  ASSERT_TRUE(store_->erase(ns_, "gone").ok());
+  for (int i = 0; i < 30; ++i) {
+    const std::string key = concat("filler-", i);
+    const std::string payload = make_payload(key, 1, 300'000);
+    ASSERT_TRUE(store_->put(ns_, key, as_bytes(payload), Durability::written).status.ok());
+  }
+  lose_log();
+  open();
+  EXPECT_EQ(version("key"), 9U);
+  EXPECT_EQ(version("gone"), 0U);
+}
+
 INSTANTIATE_TEST_SUITE_P(LeftOfIt, LostLog, ::testing::Values(0, 1, 40));
 
 }  // namespace

@@ -259,12 +259,70 @@ void read_later_notes(Device& device, const std::string& directory, const Superb
   }
 }
 
+std::uint64_t newest_in(const RecordFields& f) {
+  const std::uint64_t stamp = f.kind == RecordKind::tombstone ? f.plain_sum : 0;
+  return std::max({f.sequence, f.note_sequence, stamp});
+}
+
+/// The highest number in the last of a footer's headers, whose end is given: 0 where there is none,
+/// nothing where it is longer than that.
+std::optional<std::uint64_t> newest_listed(ByteSpan end) {
+  if (end.empty()) return 0;
+  for (std::size_t length = sizeof(RecordHeader); length <= end.size(); length += 8) {
+    const ByteSpan header = end.last(length);
+    if (load_le<std::uint32_t>(header) != kRecordMagic) continue;
+    const absl::StatusOr<RecordFields> fields = parse_record_header(header);
+    if (!fields.ok() || fields->header_length != length) continue;
+    return newest_in(*fields);
+  }
+  return std::nullopt;
+}
+
+/// Whether a segment that the row calls sealed was gone on with, of which the log alone tells: by a
+/// process that did not open it, the last one, wherever that began. Its footer went before the
+/// first record came; where it is full there is a new one, and what that lists last is of that
+/// process.
+absl::StatusOr<bool> was_gone_on_with(Device& device, const std::string& path, SegmentId id,
+                                      const SegmentHeader& header, const Superblock& superblock,
+                                      const IndexRecovery& recovery) {
+  constexpr std::uint64_t kTail = 4 * kPage;
+  const std::uint64_t begin = superblock.segment_bytes - kTail;
+  CAIRN_ASSIGN_OR_RETURN(const std::unique_ptr<FileWindow> file,
+                         FileWindow::open(device, path, kTail));
+  CAIRN_ASSIGN_OR_RETURN(const ByteSpan tail, file->at(begin, kTail));
+  const auto is_of_a_later_one = [&](std::uint64_t newest) {
+    const auto began_between = [&](std::uint64_t first) {
+      return header.opened_at_sequence < first && newest >= first;
+    };
+    return began_between(recovery.first_sequence) || began_between(recovery.sequence_ceiling);
+  };
+  const auto footer =
+      parse_footer(tail.size() < kTail ? ByteSpan() : tail.last(kPage), superblock.segment_bytes);
+  if (!footer.ok() || footer->store != superblock.store ||
+      footer->segment != static_cast<std::uint32_t>(id) ||
+      footer->generation != header.generation) {
+    // Or it was damaged, and then nothing is news.
+    std::uint64_t newest = 0;
+    const WalkOptions options{.store = superblock.store, .segment_bytes = superblock.segment_bytes};
+    CAIRN_RETURN_IF_ERROR(walk_segment(device, path, id, options, [&](const WalkedRecord& record) {
+                            newest = std::max(newest, newest_in(record.fields));
+                            return absl::OkStatus();
+                          }).status());
+    return is_of_a_later_one(newest);
+  }
+  const std::uint64_t listed = std::max(footer->headers_offset, begin);
+  const std::uint64_t end = footer->headers_offset + footer->headers_length;
+  const std::optional<std::uint64_t> newest =
+      newest_listed(tail.subspan(listed - begin, end - listed));
+  return is_of_a_later_one(newest.value_or(UINT64_MAX));
+}
+
 }  // namespace
 
 absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
                                            const std::string& directory,
                                            const Superblock& superblock, bool read_only) {
-  const std::uint64_t first_sequence = index.recovery().first_sequence;
+  const IndexRecovery recovery = index.recovery();
   CAIRN_ASSIGN_OR_RETURN(const std::vector<SegmentRow> rows, index.segments());
   absl::flat_hash_map<SegmentId, SegmentRow> known;
   for (const SegmentRow& row : rows) known[row.segment] = row;
@@ -283,9 +341,14 @@ absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
     const SegmentRow row = known.contains(*id) ? known[*id] : SegmentRow{.segment = *id};
     // What processes before the last one left unnamed was judged by the openings since: a reader
     // may have seen what stands there instead. Their rows say `unsealed`.
-    const bool newer =
-        header->generation > row.generation && header->opened_at_sequence >= first_sequence;
-    if (!newer && row.state != SegmentState::open) continue;
+    const bool newer = header->generation > row.generation &&
+                       header->opened_at_sequence >= recovery.first_sequence;
+    bool resumed = false;
+    if (row.state == SegmentState::sealed && header->generation == row.generation) {
+      CAIRN_ASSIGN_OR_RETURN(resumed,
+                             was_gone_on_with(device, path, *id, *header, superblock, recovery));
+    }
+    if (!newer && !resumed && row.state != SegmentState::open) continue;
     const WalkOptions options{.store = superblock.store,
                               .segment_bytes = superblock.segment_bytes,
                               .sync_first = !read_only};

@@ -135,12 +135,13 @@ SegmentRow row_of(SegmentId id, const SegmentSummary& summary);
 
 /// After a dirty stop whose log was torn (or is empty): applies the segments that were open
 /// when the log's last whole batch was written, or were opened since, if the process before this
-/// one opened them. Erased blocks whose tombstones lie there stay erased; blocks whose entries
-/// were lost come back, and their numbers are not given out again. Reads the first page of every
-/// segment and all of those few, which it syncs before unless `read_only`: then the index must be
-/// one that forgets. Where a note in one of those
-/// contradicts the index, the footers of all others too: the cleaner carries notes to its own
-/// segment, where one may lie open although a later one was sealed since.
+/// one opened them, and those that it went on with after they were sealed. Erased blocks whose
+/// tombstones lie there stay erased; blocks whose entries were lost come back, and their numbers
+/// are not given out again. Reads the first page of every segment, the last few of those that are
+/// sealed, and all of those few, which it syncs before unless `read_only`: then the index must be
+/// one that forgets. Where a note in one of those contradicts the index, the footers of all others
+/// too: the cleaner carries notes to its own segment, where one may lie open although a later one
+/// was sealed since.
 absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
                                            const std::string& directory,
                                            const Superblock& superblock, bool read_only);
