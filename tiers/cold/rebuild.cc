@@ -26,6 +26,10 @@ IndexEntry entry_of(const RecordFields& f, std::uint64_t secret) {
   return entry;
 }
 
+bool is_same_version(const IndexEntry& a, const IndexEntry& b) {
+  return a.facts.sequence == b.facts.sequence && a.tombstone == b.tombstone;
+}
+
 /// Whether something of this name was removed for good before.
 bool has_buried(const IndexEntry& entry) {
   return entry.tombstone || entry.follows_tombstone;
@@ -96,6 +100,10 @@ bool Rebuilder::supersedes(const IndexEntry& candidate, const IndexEntry& existi
   if (same || loser.tombstone) return wins;
   ++(winner.tombstone ? report_.dropped.erased : report_.dropped.superseded);
   return wins;
+}
+
+bool Rebuilder::is_gone(const IndexEntry& entry) const {
+  return used_again_.contains(unpack_location(entry.location).segment);
 }
 
 void Rebuilder::take_note(const RecordFields& f) {
@@ -171,7 +179,8 @@ absl::Status Rebuilder::flush() {
     // An entry of another epoch was cleared and waits for its removal.
     const bool stands = old && old->epoch == entry.epoch;
     const bool buries = has_buried(entry) || (stands && has_buried(*old));
-    if (stands && !supersedes(entry, *old)) {
+    const bool is_found_again = stands && is_same_version(entry, *old) && is_gone(*old);
+    if (stands && !is_found_again && !supersedes(entry, *old)) {
       if (old->tombstone || old->follows_tombstone == buries) continue;
       entry = *old;
     }
@@ -223,6 +232,11 @@ SegmentRow row_of(SegmentId id, const SegmentSummary& summary) {
 }
 
 namespace {
+
+struct Asked {
+  std::string path;
+  SegmentRow row;
+};
 
 /// What roll_forward finds in a segment's first page.
 absl::StatusOr<std::optional<SegmentHeader>> first_page(Device& device, const std::string& path,
@@ -331,6 +345,7 @@ absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
   Rebuilder rebuilder(index, superblock);
   rebuilder.set_catching_up();
   std::vector<SegmentRow> changed;
+  std::vector<Asked> asked;
   for (const DirectoryEntry& file : files) {
     const std::optional<SegmentId> id = segment_of_name(file.name);
     if (!id) continue;
@@ -339,6 +354,7 @@ absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
                            first_page(device, path, *id, superblock));
     if (!header) continue;
     const SegmentRow row = known.contains(*id) ? known[*id] : SegmentRow{.segment = *id};
+    if (header->generation > row.generation) rebuilder.set_used_again(*id);
     // What processes before the last one left unnamed was judged by the openings since: a reader
     // may have seen what stands there instead. Their rows say `unsealed`.
     const bool newer = header->generation > row.generation &&
@@ -348,17 +364,19 @@ absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
       CAIRN_ASSIGN_OR_RETURN(resumed,
                              was_gone_on_with(device, path, *id, *header, superblock, recovery));
     }
-    if (!newer && !resumed && row.state != SegmentState::open) continue;
+    if (newer || resumed || row.state == SegmentState::open) asked.push_back({path, row});
+  }
+  for (const auto& [path, row] : asked) {
     const WalkOptions options{.store = superblock.store,
                               .segment_bytes = superblock.segment_bytes,
                               .sync_first = !read_only};
     CAIRN_ASSIGN_OR_RETURN(
         const SegmentSummary summary,
-        walk_segment(device, path, *id, options,
+        walk_segment(device, path, row.segment, options,
                      [&](const WalkedRecord& record) { return rebuilder.apply(record); }));
     ++rebuilder.report().segments;
     rebuilder.report().bytes_read += summary.bytes_read;
-    SegmentRow now = row_of(*id, summary);
+    SegmentRow now = row_of(row.segment, summary);
     now.live_bytes = row.live_bytes;
     changed.push_back(now);
   }

@@ -33,6 +33,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "tiers/cold/index.h"
@@ -87,6 +88,10 @@ class Rebuilder {
   /// again, and it knows when it holds a part only.
   void set_catching_up() { catching_up_ = true; }
 
+  /// Was given back and perhaps used again since the index named anything in it: what it names
+  /// there loses against any copy.
+  void set_used_again(SegmentId segment) { used_again_.insert(segment); }
+
   RebuildReport& report() { return report_; }
 
  private:
@@ -109,6 +114,7 @@ class Rebuilder {
   absl::Status flush();
   absl::Status tell_catching_up();
   bool supersedes(const IndexEntry& candidate, const IndexEntry& existing);
+  bool is_gone(const IndexEntry& entry) const;
   void take_note(const RecordFields& fields);
   void take_damaged(const RecordFields& fields);
   absl::Status bury_overtaken();
@@ -120,6 +126,7 @@ class Rebuilder {
   absl::flat_hash_map<std::string, NoteOfVersion> notes_;
   absl::flat_hash_map<std::string, IndexEntry> damaged_;  // the newest that a footer vouches for
   RebuildReport report_;
+  absl::flat_hash_set<SegmentId> used_again_;
   bool catching_up_ = false;
   std::uint64_t skipped_to_ = 0;  // sequence numbers
 };

@@ -41,6 +41,31 @@ TEST_F(RollForward, AppliesOnlyWhatTheIndexCouldNotKnow) {
   EXPECT_FALSE(entry("evicted").has_value());
 }
 
+// The log lost that a block was moved; where it had been, something else may be by now.
+TEST_F(RollForward, NamesTheCopyWhereTheFirstPlaceIsUsedAgain) {
+  for (const bool is_used_again : {true, false}) {
+    HandMade open = segment(1);
+    const std::uint64_t copy = open.add(RecordKind::block, "moved", 1, "the block");
+    HandMade first = segment(5, is_used_again ? 2 : 1);
+    first.seal();
+    place(open);
+    place(first);
+    lose_index();
+    const auto index = open_index(true);
+    IndexEntry known;
+    known.facts.sequence = 1;
+    known.location = pack_location({0, static_cast<SegmentId>(5), 8192, 128});
+    const IndexChange change{{kAddressed, "moved", 0}, known};
+    const SegmentRow rows[] = {{static_cast<SegmentId>(1), SegmentState::open, 1, 0, 0},
+                               {static_cast<SegmentId>(5), SegmentState::sealed, 1, 0, 0}};
+    ASSERT_TRUE(index->write({&change, 1}, rows, {}, true).ok());
+    rolled_forward(*index);
+    const Place named = unpack_location((*index->get(change.name))->location);
+    EXPECT_EQ(named.segment, static_cast<SegmentId>(is_used_again ? 1 : 5));
+    EXPECT_EQ(named.offset, is_used_again ? copy : 8192U);
+  }
+}
+
 // Numbers that the log forgot are in the segments.
 TEST_F(RollForward, GivesNoNumberOutAgain) {
   HandMade open = segment(1);
