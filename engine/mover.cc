@@ -367,9 +367,10 @@ bool Mover::evict_offered(TierKind tier, std::size_t count,
   std::size_t ask = count;
   for (int tries = 0; tries < kOffersMax; ++tries) {
     const std::vector<Victim> victims = core_.catalog.victims(tier, ask, true);
-    if (victims.empty()) return false;
-    if (take(victims)) return true;
-    if (victims.size() == ask) ask = std::min(ask * kVictimBatch, kVictimsMax);
+    if (!victims.empty() && take(victims)) return true;
+    // Those that were taken while they were being chosen are left out: none is not yet nothing.
+    if (victims.empty() && ask == kVictimsMax) return false;
+    if (victims.empty() || victims.size() == ask) ask = std::min(ask * kVictimBatch, kVictimsMax);
   }
   return false;
 }

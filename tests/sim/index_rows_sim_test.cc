@@ -239,7 +239,9 @@ TEST(IndexRowsSim, AFreeSegmentIsNotQuarantinedForWhatTheIndexSaysOfIt) {
     ASSERT_TRUE(entry);
     tiers::Place place = tiers::unpack_location(entry->location);
     bool any_free = false;
-    for (const tiers::SegmentRow& row : *index->segments()) {
+    const auto rows = index->segments();
+    ASSERT_TRUE(rows.ok());
+    for (const tiers::SegmentRow& row : *rows) {
       if (row.state != tiers::SegmentState::free) continue;
       place.segment = row.segment;
       any_free = true;
