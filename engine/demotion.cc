@@ -115,9 +115,8 @@ void Mover::finish_demotion(Demotion& demotion) {
     if (write.status.ok()) {
       core_.meters.counters.add(Counter::cold_bytes_written, write.payload.size());
       Residency replaced;
-      const auto stored = static_cast<std::uint32_t>(write.payload.size());
       if (core_.publish_cold(victim.id, demotion.names[i].view(), write.facts, write.location,
-                             stored, &replaced)) {
+                             write.stored_bytes, &replaced)) {
         victim.residency.cold = write.location;
         core_.free_replaced(replaced);
       } else {

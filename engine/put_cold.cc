@@ -20,7 +20,7 @@ constexpr Duration kRetryAfter = Duration::millis(2);
 constexpr Duration kStillMax = Duration::millis(100);
 // What was admitted found no segment that holds it: evictions elsewhere bring one.
 constexpr std::uint32_t kDisplacedMax = 16;
-// Until the catalog learns the record's true size from the next scan; a header and its padding.
+// What is about to be put will take, beside its payload: a header and its padding.
 constexpr std::uint32_t kRecordOverheadBytes = 256;
 
 }  // namespace
@@ -179,8 +179,8 @@ void WritePath::Put::publish_written(Item& item, TierWrite& write) {
     return;
   }
   Residency replaced;
-  const std::uint32_t stored = item.facts.plain_bytes + kRecordOverheadBytes;
-  if (!core.publish_cold(item.id, item.name, item.facts, write.location, stored, &replaced)) {
+  if (!core.publish_cold(item.id, item.name, item.facts, write.location, write.stored_bytes,
+                         &replaced)) {
     // Listed nowhere it is garbage, and garbage must not come back with the next opening.
     core.notes.note_removed(item.id, item.facts.sequence);
     // The put goes on when it is gone: until then its gate keeps lookups away from it.

@@ -42,6 +42,7 @@ struct TierWrite {
   BlockFacts facts;   // facts.plain_bytes == payload.size()
   ByteSpan payload;   // the plain bytes; unchanged until done
   Location location;  // in: what reserve() gave; out: where the block is, null on failure
+  std::uint32_t stored_bytes = 0;  // out: what it takes on the medium, as in StoredBlock
   absl::Status status;
 };
 

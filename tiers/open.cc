@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <thread>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -11,6 +12,7 @@
 #include "engine/base/process_limits.h"
 #include "engine/base/status.h"
 #include "engine/engine_factory.h"
+#include "tiers/codec/codec_pool.h"
 #include "tiers/memory_plan.h"
 
 namespace cairn {
@@ -66,6 +68,11 @@ std::uint64_t catalog_address_bytes(const EngineOptions& options) {
   return options.metadata_bytes + options.metadata_bytes / 2 + 64 * kMiB;
 }
 
+std::size_t codec_threads(const StoreOptions& options) {
+  if (options.codec_threads != 0) return options.codec_threads;
+  return std::max(1U, std::thread::hardware_concurrency());
+}
+
 /// Members stand in the order in which they are made; they go in the opposite one: the engine
 /// closes first, while its tiers and their threads still run.
 class StandardStore final : public Store {
@@ -84,6 +91,7 @@ class StandardStore final : public Store {
     CAIRN_ASSIGN_OR_RETURN(io_thread_, LoopThread::start("cold-io", io_loop_));
     CAIRN_ASSIGN_OR_RETURN(index_thread_, LoopThread::start("cold-index", index_loop_));
     CAIRN_ASSIGN_OR_RETURN(mover_thread_, LoopThread::start("mover", mover_loop_));
+    CAIRN_ASSIGN_OR_RETURN(codec_, tiers::CodecPool::start(codec_threads(options)));
     tiers::ColdOptions cold = options.cold;
     cold.directory = options.directory;
     cold.mode = options.mode;
@@ -92,7 +100,8 @@ class StandardStore final : public Store {
     }
     CAIRN_ASSIGN_OR_RETURN(cold_, tiers::open_cold_tier(cold, {.device = device_.get(),
                                                                .io_loop = &io_loop_,
-                                                               .index_loop = &index_loop_}));
+                                                               .index_loop = &index_loop_,
+                                                               .codec = codec_.get()}));
     sizes_ = std::make_unique<FixedSizes>(*cold_);
     CAIRN_ASSIGN_OR_RETURN(hot_,
                            tiers::open_hot_tier({.capacity_bytes = options.engine.hot_bytes},
@@ -121,6 +130,7 @@ class StandardStore final : public Store {
  private:
   std::unique_ptr<tiers::Device> device_;
   EventLoop io_loop_, index_loop_, mover_loop_;
+  std::unique_ptr<tiers::CodecPool> codec_;
   std::unique_ptr<LoopThread> io_thread_, index_thread_, mover_thread_;
   std::unique_ptr<DurableTier> cold_;
   std::unique_ptr<FixedSizes> sizes_;

@@ -31,6 +31,8 @@ struct StoreOptions {
   /// flight. Given, it is shared out (memory_plan.h): engine.hot_bytes is not looked at, and the
   /// other limits only where they are smaller. 0: each part has the limit that its options name.
   std::uint64_t memory_bytes = 0;
+  /// Threads that encode and decode blocks. 0: one for each core.
+  std::uint32_t codec_threads = 0;
   tiers::DeviceOptions device;
   /// Faults and yardsticks of the tests; null: the real thing.
   std::function<std::unique_ptr<tiers::Device>(std::unique_ptr<tiers::Device>)> wrap_device;

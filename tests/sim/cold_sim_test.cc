@@ -312,7 +312,7 @@ TEST(ColdSim, AFailedSyncIsToldAndItsSegmentNeverSyncedAgain) {
 
 TEST(ColdSim, AFullStoreRefusesAndTakesAgainAfterEvictions) {
   OneBlock store(1'000);
-  const std::string block(200'000, 'b');
+  const std::string block = make_payload("full", 0, 200'000);  // it does not shrink
   std::vector<std::string> keys;
   absl::Status status;
   for (int i = 0; i < 1000; ++i) {
@@ -348,7 +348,7 @@ TEST(ColdSim, AFullStoreRefusesAndTakesAgainAfterEvictions) {
 
 TEST(ColdSim, AFullStoreOpenedForReadingIsNotCleaned) {
   OneBlock store(1'000);
-  const std::string block(200'000, 'b');
+  const std::string block = make_payload("full", 0, 200'000);  // it does not shrink
   std::vector<std::string> keys;
   absl::Status status;
   while (!has_code(status, ErrorCode::no_space)) {

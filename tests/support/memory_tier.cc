@@ -143,6 +143,7 @@ absl::Status MemoryTier::write_one(TierWrite& write, Durability durability) {
   auto bytes = std::make_shared<std::string>(as_text(write.payload));
   payload_bytes_written_ += bytes->size();
   residents_[write.location.bits] = {name, write.facts.sequence, bytes, cost};
+  write.stored_bytes = static_cast<std::uint32_t>(cost);
   const auto found = medium_->entries_.find(name);
   if (found != medium_->entries_.end()) {
     const MemoryMedium::Stored& old = found->second;

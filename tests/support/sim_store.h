@@ -63,6 +63,8 @@ class SimStore {
   SimDevice& device() { return *device_; }
   EventLoop& loop() { return *loop_; }
   bool is_open() const { return engine_ != nullptr; }
+  /// Those of the next opening.
+  SimStoreOptions& options() { return options_; }
 
   /// Runs what can run; time moves to the next timer when nothing can, at most `patience` in all.
   /// True when `finished` came true.

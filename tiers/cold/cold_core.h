@@ -33,6 +33,7 @@ namespace cairn::tiers {
 struct NamespaceFacts {
   std::uint32_t epoch = 0;
   NamespaceKind kind = NamespaceKind::content_addressed;
+  Dtype dtype = Dtype::opaque;
   std::uint32_t chunk_bytes = 0;
 };
 

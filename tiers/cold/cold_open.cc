@@ -216,7 +216,10 @@ ColdTier::ColdTier(const ColdOptions& options, const ColdRuntime& runtime, Opene
            {.row = [this](const SegmentRow& row) { index_queue_.post_row(row); },
             .starved =
                 [this](Stream stream) { return stream == Stream::user && cleaner_.has_hope(); }}),
+      own_codec_(runtime.codec == nullptr ? *CodecPool::start(0) : nullptr),
+      encoder_(core_, pool_, runtime.codec != nullptr ? *runtime.codec : *own_codec_),
       reader_(core_, table_, queue_, pool_, opener_,
+              runtime.codec != nullptr ? *runtime.codec : *own_codec_,
               {.corrupted = [this](Segment& segment) { on_corrupted(segment); },
                .quiet = [this](Segment& segment) { cleaner_.quiet(segment); }}),
       cleaner_(core_, table_, queue_, pool_, log_, opener_, index_queue_,
@@ -258,6 +261,7 @@ ColdTier::ColdTier(const ColdOptions& options, const ColdRuntime& runtime, Opene
   for (const NamespaceInfo& info : opened.superblock.namespaces) {
     core_.namespaces.set(info.id, {.epoch = info.epoch,
                                    .kind = info.descriptor.kind,
+                                   .dtype = info.descriptor.dtype,
                                    .chunk_bytes = chunk_bytes_for(info.descriptor)});
   }
   superblock_ = std::move(opened.superblock);

@@ -9,6 +9,7 @@
 #include "engine/base/check.h"
 #include "engine/base/text.h"
 #include "tiers/cold/layout.h"
+#include "tiers/cold/payload_codec.h"
 
 namespace cairn::tiers {
 namespace {
@@ -16,6 +17,8 @@ namespace {
 constexpr int kAttemptsMax = 3;
 /// Bytes between two records that are cheaper to read than to leave out.
 constexpr std::uint64_t kGapBytesMax = 16 * kKiB;
+// A piece to decode should be worth waking a thread for.
+constexpr std::size_t kPieceBytesMin = 256 * kKiB;
 
 std::uint64_t round_down_to_page(std::uint64_t offset) {
   return offset / kPage * kPage;
@@ -28,8 +31,8 @@ struct ColdReader::Item {
   std::shared_ptr<Job> job;  // while unfinished
   Place place;
   NamespaceFacts facts;
-  std::uint32_t payload_offset = 0;
   bool direct = false;
+  std::uint32_t payload_offset = 0;  // where it is read directly
   bool done = false;
   int attempts = 0;
   Deadlines::iterator deadline;
@@ -44,6 +47,19 @@ struct ColdReader::Job {
   Done done;
 };
 
+/// One payload with the codec's threads. They read the fields, whose spans are of the buffer, and
+/// write the destination; the rest is the I/O loop's.
+struct ColdReader::Decoding {
+  std::shared_ptr<Job> job;
+  Item* item = nullptr;
+  RecordFields fields;
+  ByteSpan stored;
+  MutableByteSpan plain;
+  std::shared_ptr<Buffer> buffer;
+  std::vector<absl::Status> statuses;  // by piece
+  std::atomic<std::size_t> left{0};
+};
+
 struct ColdReader::Request {
   std::shared_ptr<Job> job;
   Segment* segment = nullptr;
@@ -52,12 +68,13 @@ struct ColdReader::Request {
 };
 
 ColdReader::ColdReader(ColdCore& core, SegmentTable& table, IoQueue& queue, BufferPool& pool,
-                       SegmentOpener& opener, Hooks hooks)
+                       SegmentOpener& opener, CodecPool& codec, Hooks hooks)
     : core_(core),
       table_(table),
       queue_(queue),
       pool_(pool),
       opener_(opener),
+      codec_(codec),
       hooks_(std::move(hooks)) {}
 
 ColdReader::~ColdReader() {
@@ -94,14 +111,10 @@ void ColdReader::read(std::span<TierRead> batch, Done done) {
                   batch[i].deadline == TimePoint::never() &&
                   layout.total_bytes == item.place.record_bytes &&
                   reinterpret_cast<std::uintptr_t>(batch[i].destination.data()) % kIoAlignment == 0;
-    if (batch[i].deadline != TimePoint::never()) {
-      item.deadline = deadlines_.emplace(batch[i].deadline, &item);
-      item.has_deadline = true;
-    }
+    set_deadline(item);
     wanted.push_back(&item);
   }
   plan(job, wanted);
-  arm_deadline();
   if (--job->left == 0) job->done();
 }
 
@@ -199,6 +212,9 @@ void ColdReader::finished(const std::shared_ptr<Request>& request, Transfer& tra
     }
   } else {
     std::size_t buffer = 0;
+    // Shared with the codec's threads, as long as they need it; they never drop it last.
+    std::shared_ptr<Buffer> whole;
+    if (!request->direct) whole = std::make_shared<Buffer>(std::move(transfer.buffers[0]));
     for (Item* item : request->items) {
       ByteSpan record;
       MutableByteSpan tail;
@@ -206,7 +222,7 @@ void ColdReader::finished(const std::shared_ptr<Request>& request, Transfer& tra
         record = transfer.buffers[buffer++].span();
         if (item->read->destination.size() % kPage != 0) tail = transfer.buffers[buffer++].span();
       } else {
-        record = ByteSpan(transfer.buffers[0].span())
+        record = ByteSpan(whole->span())
                      .subspan(item->place.offset - transfer.offset, item->place.record_bytes);
       }
       if (item->done) continue;  // its deadline has passed
@@ -215,15 +231,12 @@ void ColdReader::finished(const std::shared_ptr<Request>& request, Transfer& tra
         const std::size_t rest = destination.size() % kPage;
         std::memcpy(destination.data() + destination.size() - rest, tail.data(), rest);
       }
-      const absl::Status status = check(*item, record, request->direct);
-      if (!status.ok()) {
-        ask_index(request->job, *item, status);
-        continue;
+      const absl::StatusOr<RecordFields> fields = check(*item, record, request->direct);
+      if (!fields.ok()) {
+        ask_index(request->job, *item, fields.status());
+      } else {
+        deliver(request, *item, *fields, record, whole);
       }
-      if (!request->direct && !destination.empty()) {
-        std::memcpy(destination.data(), record.data() + item->payload_offset, destination.size());
-      }
-      finish(*item, absl::OkStatus());
     }
   }
   if (segment.reads_in_flight == 0) hooks_.quiet(segment);
@@ -236,7 +249,9 @@ bool ColdReader::is_cut_short(const Segment& segment, const Transfer& transfer) 
   return file.ok() && file->bytes < transfer.offset + transfer.requested();
 }
 
-absl::Status ColdReader::check(const Item& item, ByteSpan record, bool direct) const {
+/// All but the payload.
+absl::StatusOr<RecordFields> ColdReader::check(const Item& item, ByteSpan record,
+                                               bool direct) const {
   const TierRead& read = *item.read;
   CAIRN_ASSIGN_OR_RETURN(const RecordFields fields, parse_record_header(record));
   const Segment& segment = *table_.find(item.place.segment);
@@ -245,15 +260,76 @@ absl::Status ColdReader::check(const Item& item, ByteSpan record, bool direct) c
                                              .generation = segment.generation,
                                              .offset = item.place.offset}));
   CAIRN_RETURN_IF_ERROR(check_name(fields, read.name));
-  const bool same =
-      fields.kind == RecordKind::block && fields.epoch == item.facts.epoch &&
-      fields.sequence == read.sequence && fields.plain_length == read.destination.size() &&
-      fields.payload_offset == item.payload_offset &&
-      (direct || fields.payload_offset + std::uint64_t{fields.payload_length} <= record.size());
+  const bool is_where_it_was_read =
+      direct ? fields.codec == Codec::none && fields.payload_offset == item.payload_offset
+             : fields.payload_offset + std::uint64_t{fields.payload_length} <= record.size();
+  const bool same = fields.kind == RecordKind::block && fields.epoch == item.facts.epoch &&
+                    fields.sequence == read.sequence &&
+                    fields.plain_length == read.destination.size() && is_where_it_was_read;
   if (!same) return make_error(ErrorCode::corruption, "another version is stored there");
-  return check_payload(fields, direct
-                                   ? ByteSpan(read.destination)
-                                   : record.subspan(fields.payload_offset, fields.payload_length));
+  return fields;
+}
+
+/// The payload: checked, and where it belongs.
+void ColdReader::deliver(const std::shared_ptr<Request>& request, Item& item,
+                         const RecordFields& fields, ByteSpan record,
+                         const std::shared_ptr<Buffer>& buffer) {
+  const MutableByteSpan destination = item.read->destination;
+  const ByteSpan stored = request->direct
+                              ? ByteSpan(destination)
+                              : record.subspan(fields.payload_offset, fields.payload_length);
+  if (fields.codec == Codec::none) {
+    const absl::Status status = check_payload(fields, stored);
+    if (!status.ok()) {
+      ask_index(request->job, item, status);
+      return;
+    }
+    if (!request->direct && !destination.empty()) {
+      std::memcpy(destination.data(), stored.data(), destination.size());
+    }
+    finish(item, absl::OkStatus());
+    return;
+  }
+  if (item.has_deadline) deadlines_.erase(item.deadline);
+  item.has_deadline = false;
+  auto decoding = std::make_shared<Decoding>();
+  decoding->job = request->job;
+  decoding->item = &item;
+  decoding->fields = fields;
+  decoding->stored = stored;
+  decoding->plain = destination;
+  decoding->buffer = buffer;
+  const std::vector<ChunkRange> pieces = cut_chunks(
+      fields.chunk_count(), std::min(codec_.width(), destination.size() / kPieceBytesMin + 1));
+  decoding->statuses.resize(pieces.size());
+  decoding->left.store(pieces.size());
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    codec_.submit([this, decoding, range = pieces[i], i](CodecWorker& worker) mutable {
+      decoding->statuses[i] =
+          decode_chunks(worker.decoder(decoding->fields.chunk_bytes), decoding->fields,
+                        decoding->stored, range, decoding->plain);
+      const std::shared_ptr<Decoding> mine = std::move(decoding);
+      // The I/O loop has to drop the buffer, so whoever is last hands over all there is.
+      if (mine->left.fetch_sub(1) == 1) {
+        core_.io_loop.post([this, mine] { decoded(mine); });
+      }
+    });
+  }
+}
+
+void ColdReader::decoded(const std::shared_ptr<Decoding>& decoding) {
+  // A thread that was not the last may hold it a moment longer, and must not drop these.
+  decoding->buffer.reset();
+  const std::shared_ptr<Job> job = std::move(decoding->job);
+  Item& item = *decoding->item;
+  const auto failed = std::find_if(decoding->statuses.begin(), decoding->statuses.end(),
+                                   [](const absl::Status& status) { return !status.ok(); });
+  if (failed == decoding->statuses.end()) {
+    finish(item, absl::OkStatus());
+    return;
+  }
+  set_deadline(item);
+  ask_index(job, item, *failed);
 }
 
 void ColdReader::ask_index(const std::shared_ptr<Job>& job, Item& item, absl::Status why) {
@@ -307,6 +383,13 @@ void ColdReader::finish(Item& item, absl::Status status) {
   item.read->status = std::move(status);
   const std::shared_ptr<Job> job = std::move(item.job);
   if (--job->left == 0) job->done();
+}
+
+void ColdReader::set_deadline(Item& item) {
+  if (item.read->deadline == TimePoint::never()) return;
+  item.deadline = deadlines_.emplace(item.read->deadline, &item);
+  item.has_deadline = true;
+  arm_deadline();
 }
 
 void ColdReader::arm_deadline() {

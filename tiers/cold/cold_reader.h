@@ -8,6 +8,10 @@
 // caller's again, so the device may not be writing into it. The copy costs one pass over the
 // bytes, while the checksum has them in cache.
 //
+// What the codec has made smaller is read into a buffer, and its chunks are checked and decoded by
+// the codec's threads, straight into the destination. A deadline that strikes meanwhile waits for
+// them, a matter of a millisecond: they do not stop in the middle.
+//
 // Checked before a byte is given: header sum, store, segment, generation, offset, kind,
 // namespace, epoch, full key, part, sequence, length, and every chunk's sum.
 //
@@ -33,6 +37,7 @@
 #include <vector>
 
 #include "engine/tier.h"
+#include "tiers/codec/codec_pool.h"
 #include "tiers/cold/cold_core.h"
 #include "tiers/cold/io_queue.h"
 #include "tiers/cold/location.h"
@@ -49,7 +54,7 @@ class ColdReader {
     std::function<void(Segment&)> quiet;      // its last read has ended
   };
   ColdReader(ColdCore& core, SegmentTable& table, IoQueue& queue, BufferPool& pool,
-             SegmentOpener& opener, Hooks hooks);
+             SegmentOpener& opener, CodecPool& codec, Hooks hooks);
   ~ColdReader();
 
   void read(std::span<TierRead> batch, Done done);
@@ -60,17 +65,22 @@ class ColdReader {
   struct Job;
   struct Item;
   struct Request;
+  struct Decoding;
   using Deadlines = std::multimap<TimePoint, Item*>;
 
   void plan(const std::shared_ptr<Job>& job, std::span<Item* const> items);
   void start(const std::shared_ptr<Request>& request);
   void finished(const std::shared_ptr<Request>& request, Transfer& transfer);
   bool is_cut_short(const Segment& segment, const Transfer& transfer) const;
-  absl::Status check(const Item& item, ByteSpan record, bool direct) const;
+  absl::StatusOr<RecordFields> check(const Item& item, ByteSpan record, bool direct) const;
+  void deliver(const std::shared_ptr<Request>& request, Item& item, const RecordFields& fields,
+               ByteSpan record, const std::shared_ptr<Buffer>& buffer);
+  void decoded(const std::shared_ptr<Decoding>& decoding);
   void ask_index(const std::shared_ptr<Job>& job, Item& item, absl::Status why);
   void answer(const std::shared_ptr<Job>& job, Item& item, const absl::Status& why,
               const absl::StatusOr<std::optional<IndexEntry>>& entry);
   void finish(Item& item, absl::Status status);
+  void set_deadline(Item& item);
   void arm_deadline();
   void expire();
 
@@ -79,6 +89,7 @@ class ColdReader {
   IoQueue& queue_;
   BufferPool& pool_;
   SegmentOpener& opener_;
+  CodecPool& codec_;
   Hooks hooks_;
   std::size_t requests_in_flight_ = 0;
   Deadlines deadlines_;

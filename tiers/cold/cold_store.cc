@@ -40,6 +40,7 @@ class OperationEnd {
 NamespaceFacts facts_of(const NamespaceInfo& info) {
   return {.epoch = info.epoch,
           .kind = info.descriptor.kind,
+          .dtype = info.descriptor.dtype,
           .chunk_bytes = chunk_bytes_for(info.descriptor)};
 }
 

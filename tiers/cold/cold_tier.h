@@ -32,6 +32,8 @@ class FileSystem;
 
 namespace cairn::tiers {
 
+class CodecPool;
+
 enum class StoreMode : std::uint8_t {
   create_or_open,  // a missing or empty directory becomes a store
   open_existing,   // `not_found` where there is none
@@ -51,6 +53,8 @@ struct ColdOptions {
   /// Small puts wait this long or for this many bytes of company.
   Duration gather_time = Duration::millis(2);
   std::uint64_t gather_bytes = kMiB;
+  /// Whether new blocks are made smaller. What is there is read either way.
+  bool codec = false;
   /// Page-aligned memory for transfers: what is kept for the next ones, and the cleaner's.
   std::uint64_t buffer_bytes = 40 * kMiB;
   /// Consecutive failures after which the tier is switched off, and a segment quarantined.
@@ -67,6 +71,7 @@ struct ColdRuntime {
   Device* device = nullptr;
   EventLoop* io_loop = nullptr;
   EventLoop* index_loop = nullptr;
+  CodecPool* codec = nullptr;  // null: blocks are encoded and decoded on the I/O loop
   /// Called while open() and close() wait for the loops; null where threads run them.
   std::function<void()> pump;
 };

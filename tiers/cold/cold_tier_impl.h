@@ -5,11 +5,12 @@
 // loop (placing, writing, syncing) to the index loop (naming) and ends where its last step
 // ran. The order of those steps is the order that cold_tier.h promises.
 //
-//   write:   caller sums chunks ─► I/O: append [─► sync] ─► index: put [synced] ─► done
+//   write:   codec's threads encode and sum (uncoded: the caller sums) ─► I/O: append [─► sync]
+//            ─► index: put [synced] ─► done
 //            (what replaces a living block is synced before it is named, whatever was asked:
 //            a cut that keeps the entry and drops the data would take the old version along)
 //   remove:  [I/O: append tombstone [─► sync] ─►] index: erase or tombstone [synced] ─► done
-//   read:    I/O: read, verify ─► done
+//   read:    I/O: read, verify [─► codec's threads: verify, decode] ─► done
 //
 // A location that reserve() gave has 15 for its device, which no data directory ever has, and
 // below that the plain bytes it was asked for and the bytes it holds.
@@ -28,6 +29,7 @@
 #include "tiers/cold/buffer_pool.h"
 #include "tiers/cold/cleaner.h"
 #include "tiers/cold/cold_core.h"
+#include "tiers/cold/cold_encoder.h"
 #include "tiers/cold/cold_reader.h"
 #include "tiers/cold/index_queue.h"
 #include "tiers/cold/io_queue.h"
@@ -137,6 +139,7 @@ class ColdTier final : public DurableTier {
 
   // writing (cold_write.cc)
   absl::Status prepare(WriteJob& job, std::size_t i, TierWrite& write);
+  void append_encoded(const std::shared_ptr<WriteJob>& job);
   void written(const std::shared_ptr<WriteJob>& job);
   void name(const std::shared_ptr<WriteJob>& job, std::span<IndexWork* const> works);
   bool sync_replacing(const std::shared_ptr<WriteJob>& job);
@@ -181,6 +184,8 @@ class ColdTier final : public DurableTier {
   SegmentOpener opener_;
   IndexQueue index_queue_;
   SegmentLog log_;
+  std::unique_ptr<CodecPool> own_codec_;  // where the runtime has none
+  ColdEncoder encoder_;
   ColdReader reader_;
   Cleaner cleaner_;
 

@@ -11,6 +11,8 @@ namespace cairn::tiers {
 namespace {
 
 constexpr std::uint64_t kReservationDevice = 15;
+// What is shorter wins less than a record's header takes.
+constexpr std::size_t kCodedBytesMin = kKiB;
 
 /// What a block of that size may take, with the longest key and its copy in the footer.
 std::uint64_t record_bytes_max(std::uint32_t plain_bytes, std::uint32_t chunk_bytes) {
@@ -44,6 +46,8 @@ struct ColdTier::WriteJob {
     TierWrite* write = nullptr;
     const ColdCore* core = nullptr;
     std::vector<ChunkEntry> chunks;
+    ColdEncoder::Encoding encoding;
+    bool is_encoded = true;  // or is stored as it is
     Append append;
     std::uint64_t reserved = 0;
     std::uint64_t budgeted = 0;  // of the write budget, as long as nothing was written
@@ -53,6 +57,7 @@ struct ColdTier::WriteJob {
     bool is_synced = false;   // the data is on the medium
     bool needs_sync = false;  // it replaces a block that may be durable: data first
 
+    bool is_ready() const { return is_encoded || !is_wanted; }
     Verdict decide(const std::optional<IndexEntry>& existing, IndexEntry& entry,
                    CounterDelta& delta) override;
     void finished(const absl::Status& result) override {
@@ -63,6 +68,7 @@ struct ColdTier::WriteJob {
     }
   };
   std::vector<Item> items;
+  std::size_t next = 0;  // I/O loop: items before it are with the log, or failed
   std::size_t left = 0;  // I/O loop, then index loop
   std::function<void()> when_named;
 #if defined(CAIRN_PLANTED_INDEX_BEFORE_DATA)
@@ -142,7 +148,15 @@ absl::Status ColdTier::prepare(WriteJob& job, std::size_t i, TierWrite& write) {
     return make_error(ErrorCode::invalid_argument, "the payload is longer than what was reserved");
   }
   item.chunks.resize(chunk_count_for(write.facts.plain_bytes, facts.chunk_bytes));
-  sum_chunks(write.payload, facts.chunk_bytes, item.chunks);
+  if (core_.options.codec && write.payload.size() >= kCodedBytesMin) {
+    item.encoding.plain = write.payload;
+    item.encoding.dtype = facts.dtype;
+    item.encoding.chunk_bytes = facts.chunk_bytes;
+    item.encoding.table = item.chunks;
+    item.is_encoded = false;
+  } else {
+    sum_chunks(write.payload, facts.chunk_bytes, item.chunks);
+  }
   RecordFields& fields = item.append.fields;
   fields.kind = RecordKind::block;
   fields.sequence = write.facts.sequence;
@@ -153,7 +167,7 @@ absl::Status ColdTier::prepare(WriteJob& job, std::size_t i, TierWrite& write) {
   fields.expiry = write.facts.expiry;
   fields.parent = write.facts.parent;
   fields.pinned = write.facts.pinned;
-  fields.plain_length = write.facts.plain_bytes;
+  fields.plain_length = fields.payload_length = write.facts.plain_bytes;
   fields.chunk_bytes = fields.plain_length == 0 ? 0 : facts.chunk_bytes;
   fields.plain_sum = write.facts.plain_sum;
   fields.chunk_table = std::as_bytes(std::span<const ChunkEntry>(item.chunks));
@@ -191,23 +205,45 @@ void ColdTier::write(std::span<TierWrite> batch, Durability durability, Done don
     return;
   }
   core_.io_loop.post([this, job] {
-    std::vector<Append*> appends;
+    touched_ = true;
+    for (WriteJob::Item& item : job->items) job->left += item.is_wanted ? 1 : 0;
+    ++job->left;
     for (WriteJob::Item& item : job->items) {
       if (!item.is_wanted) continue;
-      appends.push_back(&item.append);
       item.append.placed = [this, &item] {  // from here on the segment's own count has it
         space_.release(item.reserved);
         item.reserved = 0;
       };
-      item.append.done = [this, job](Append&) {
+      item.append.done = [this, job, &item](Append&) {
+        encoder_.release(item.encoding);
         if (--job->left == 0) written(job);
       };
+      if (item.is_encoded) continue;
+      item.encoding.done = [this, job, &item] {
+        item.is_encoded = true;
+        item.append.payload = item.encoding.stored;
+        if (item.encoding.has_shrunk) {
+          item.append.fields.codec = Codec::planes;
+          item.append.fields.payload_length =
+              static_cast<std::uint32_t>(item.append.payload.size());
+        }
+        append_encoded(job);
+      };
+      encoder_.encode(item.encoding);
     }
-    touched_ = true;
-    job->left = appends.size() + 1;
-    log_.append(Stream::user, appends);
+    append_encoded(job);
     if (--job->left == 0) written(job);
   });
+}
+
+/// I/O loop: hands what is ready to the log, in order, so that a chain lies side by side.
+void ColdTier::append_encoded(const std::shared_ptr<WriteJob>& job) {
+  std::vector<Append*> appends;
+  while (job->next < job->items.size() && job->items[job->next].is_ready()) {
+    WriteJob::Item& item = job->items[job->next++];
+    if (item.is_wanted) appends.push_back(&item.append);
+  }
+  if (!appends.empty()) log_.append(Stream::user, appends);
 }
 
 /// I/O loop: every append of the batch has ended. Names those that succeeded.
@@ -311,6 +347,7 @@ void ColdTier::named(const std::shared_ptr<WriteJob>& job) {
     item.write->status = item.status;
     if (!item.status.ok()) continue;
     item.write->location = item.append.location();
+    item.write->stored_bytes = static_cast<std::uint32_t>(item.append.place.record_bytes);
     add(core_.counts.payload_bytes_written, item.append.fields.plain_length);
   }
   job->done();

@@ -65,7 +65,11 @@ using StoreUuid = std::array<std::uint8_t, 16>;
 enum class SegmentId : std::uint32_t {};
 
 enum class RecordKind : std::uint8_t { block = 1, tombstone = 2, note = 3 };
-enum class Codec : std::uint16_t { none = 0 };  // readers refuse those they do not know
+/// Readers refuse those they do not know.
+enum class Codec : std::uint16_t {
+  none = 0,    // every chunk as it is
+  planes = 1,  // each chunk as its entry says (tiers/codec/chunk_encoding.h)
+};
 
 struct SegmentHeader {
   std::uint32_t magic = kSegmentMagic;

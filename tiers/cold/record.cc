@@ -71,26 +71,34 @@ absl::Status check_known(const RecordHeader& h) {
       h.kind != RecordKind::note) {
     return unknown("kind", static_cast<std::uint64_t>(h.kind));
   }
-  if (h.codec != static_cast<std::uint16_t>(Codec::none)) return unknown("codec", h.codec);
+  if (h.codec > static_cast<std::uint16_t>(Codec::planes)) return unknown("codec", h.codec);
   if (h.codec_parameters != 0) return unknown("codec parameters", h.codec_parameters);
   if (h.layout != 0) return unknown("layout", h.layout);
   if ((h.flags & ~kRecordPinned) != 0) return unknown("flags", h.flags);
   return absl::OkStatus();
 }
 
-/// Each chunk but the last is full, and together they are the payload.
+/// Whether a chunk of that codec may be stored so.
+bool is_known(Codec codec, ChunkEncoding encoding) {
+  return encoding == ChunkEncoding::raw ||
+         (codec == Codec::planes && encoding <= ChunkEncoding::planes32);
+}
+
+/// Together the chunks are the payload; one that is not raw is shorter than its plain bytes.
 absl::Status check_chunk_table(const RecordFields& f) {
   std::uint64_t total = 0;
   for (std::uint32_t i = 0; i < f.chunk_count(); ++i) {
     const ChunkEntry entry = f.chunk(i);
-    if (entry.encoding != ChunkEncoding::raw) {
+    if (!is_known(f.codec, entry.encoding)) {
       return make_error(ErrorCode::format,
                         concat("record: encoding ", static_cast<std::uint64_t>(entry.encoding),
                                " is not known to this build"));
     }
-    const bool last = i + 1 == f.chunk_count();
-    const std::uint32_t plain = last ? f.plain_length - i * f.chunk_bytes : f.chunk_bytes;
-    if (entry.stored_length != plain) return corrupt("record: length of a chunk");
+    const std::uint32_t plain = f.plain_bytes(i);
+    const bool fits = entry.encoding == ChunkEncoding::raw
+                          ? entry.stored_length == plain
+                          : entry.stored_length > 0 && entry.stored_length < plain;
+    if (!fits) return corrupt("record: length of a chunk");
     total += entry.stored_length;
   }
   if (total != f.payload_length) return corrupt("record: payload length");
@@ -169,14 +177,24 @@ std::uint32_t chunk_count_for(std::uint32_t plain_length, std::uint32_t chunk_by
 }
 
 RecordLayout lay_out_record(std::size_t key_length, std::uint32_t plain_length,
-                            std::uint32_t chunk_bytes) {
+                            std::uint32_t chunk_bytes, std::uint32_t payload_length) {
   RecordLayout out;
   out.chunk_count = chunk_count_for(plain_length, chunk_bytes);
   out.header_length = record_header_bytes(key_length, out.chunk_count);
-  out.alignment = alignment_for(plain_length);
+  out.alignment = alignment_for(payload_length);
   out.payload_offset = static_cast<std::uint32_t>(round_up(out.header_length, out.alignment));
-  out.total_bytes = round_up(std::uint64_t{out.payload_offset} + plain_length, out.alignment);
+  out.total_bytes = round_up(std::uint64_t{out.payload_offset} + payload_length, out.alignment);
   return out;
+}
+
+RecordLayout lay_out_record(std::size_t key_length, std::uint32_t plain_length,
+                            std::uint32_t chunk_bytes) {
+  return lay_out_record(key_length, plain_length, chunk_bytes, plain_length);
+}
+
+RecordLayout lay_out_record(const RecordFields& fields) {
+  return lay_out_record(fields.key.size(), fields.plain_length, fields.chunk_bytes,
+                        fields.payload_length);
 }
 
 std::uint32_t chunk_bytes_for(const NamespaceDescriptor& descriptor) {
@@ -260,9 +278,6 @@ absl::Status check_name(const RecordFields& fields, const BlockName& wanted) {
 }
 
 absl::Status check_chunk(const ChunkEntry& entry, ByteSpan stored) {
-  if (entry.encoding != ChunkEncoding::raw) {
-    return make_error(ErrorCode::format, "chunk: encoding is not known to this build");
-  }
   if (entry.stored_length != stored.size()) return corrupt("chunk: cut short");
 #if !defined(CAIRN_PLANTED_CHECKSUM_NOT_CHECKED)
   if (entry.sum != xxh3_64(stored)) return corrupt("chunk: checksum");

@@ -70,6 +70,10 @@ struct RecordFields {
   }
   BlockName name() const { return {namespace_id, key, part}; }
   BlockFacts facts() const { return {sequence, plain_length, plain_sum, expiry, parent, pinned}; }
+  /// Plain bytes of chunk `i`: all but the last are full.
+  std::uint32_t plain_bytes(std::uint32_t i) const {
+    return i + 1 == chunk_count() ? plain_length - i * chunk_bytes : chunk_bytes;
+  }
   /// From the header's first byte to the next record's earliest place.
   std::uint64_t total_bytes() const;
 };
@@ -85,10 +89,14 @@ struct RecordLayout {
   std::uint64_t alignment =
       0;  // of header and payload: kPage from kLargePayload on, else kSmallAlignment
 };
-/// Of a block whose stored payload is as long as the plain one (Codec::none). Tombstones and
-/// notes have plain_length 0.
+RecordLayout lay_out_record(std::size_t key_length, std::uint32_t plain_length,
+                            std::uint32_t chunk_bytes, std::uint32_t payload_length);
+/// Of a block whose stored payload is as long as the plain one, which it never passes. Tombstones
+/// and notes have plain_length 0.
 RecordLayout lay_out_record(std::size_t key_length, std::uint32_t plain_length,
                             std::uint32_t chunk_bytes);
+/// By the lengths in `fields`.
+RecordLayout lay_out_record(const RecordFields& fields);
 
 /// Planes of the namespace's layout grouped up to at least 16 KiB; 64 KiB without a layout.
 std::uint32_t chunk_bytes_for(const NamespaceDescriptor& descriptor);
@@ -118,7 +126,7 @@ struct RecordPlace {
 absl::Status check_place(const RecordFields& fields, const RecordPlace& place);
 /// The full key, namespace and part. `corruption` where another name is stored.
 absl::Status check_name(const RecordFields& fields, const BlockName& wanted);
-/// The stored bytes of one chunk against its entry: length, encoding, sum.
+/// The stored bytes of one chunk against its entry: length and sum.
 absl::Status check_chunk(const ChunkEntry& entry, ByteSpan stored);
 /// All chunks of a payload of payload_length bytes.
 absl::Status check_payload(const RecordFields& fields, ByteSpan payload);

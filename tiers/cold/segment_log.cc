@@ -107,8 +107,7 @@ void SegmentLog::pump_large(Writer& w) {
   std::uint64_t bytes = 0, headers = 0;
   while (!w.queue.empty() && is_large(*w.queue.front())) {
     Append& next = *w.queue.front();
-    const RecordLayout layout =
-        lay_out_record(next.fields.key.size(), next.fields.plain_length, next.fields.chunk_bytes);
+    const RecordLayout layout = lay_out_record(next.fields);
     if (!run.empty() && bytes + layout.total_bytes > kExtentBytesMax) break;
     if (!fits(w, bytes + layout.total_bytes, headers + layout.header_length)) break;
     bytes += layout.total_bytes;
@@ -133,8 +132,7 @@ bool SegmentLog::fits(const Writer& w, std::uint64_t bytes, std::uint64_t header
 }
 
 bool SegmentLog::gather(Writer& w, Append& append) {
-  const RecordLayout layout = lay_out_record(append.fields.key.size(), append.fields.plain_length,
-                                             append.fields.chunk_bytes);
+  const RecordLayout layout = lay_out_record(append.fields);
   if (w.gathered_bytes + layout.total_bytes > kExtentBytesMax) flush_gathered(w);
   // Its bytes may share the last page of the gathered ones; rounding each up is on the safe side.
   if (!fits(w, layout.total_bytes, layout.header_length)) return false;
@@ -250,9 +248,7 @@ void SegmentLog::write_extent(Segment& segment, std::span<Append* const> records
   const bool large = is_large(*records.front());
   std::uint64_t bytes = 0;
   for (const Append* record : records) {
-    bytes += lay_out_record(record->fields.key.size(), record->fields.plain_length,
-                            record->fields.chunk_bytes)
-                 .total_bytes;
+    bytes += lay_out_record(record->fields).total_bytes;
   }
   bytes = round_up(bytes, kPage);
   MutableByteSpan shared;  // small records share one buffer
@@ -263,14 +259,12 @@ void SegmentLog::write_extent(Segment& segment, std::span<Append* const> records
   }
   std::uint64_t at = 0;
   for (Append* record : records) {
-    const RecordLayout layout = lay_out_record(
-        record->fields.key.size(), record->fields.plain_length, record->fields.chunk_bytes);
+    const RecordLayout layout = lay_out_record(record->fields);
     RecordFields& fields = record->fields;
     fields.store = core_.store;
     fields.segment = segment.id;
     fields.generation = segment.generation;
     fields.offset = segment.data_end + at;
-    fields.payload_length = fields.plain_length;
     fields.payload_offset = layout.payload_offset;
     fields.header_length = layout.header_length;
     record->place = {

@@ -46,10 +46,10 @@
 
 namespace cairn::tiers {
 
-/// One record to append. The log fills in store, place and lengths.
+/// One record to append. The log fills in store and place.
 struct Append {
   RecordFields fields;  // key and chunk_table borrow from the owner
-  ByteSpan payload;
+  ByteSpan payload;     // as it is stored: fields.payload_length bytes
   bool sync_wanted = false;
   /// Tombstones and notes: go into the cleaner's segment when users have none.
   bool is_urgent = false;

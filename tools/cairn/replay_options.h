@@ -23,6 +23,7 @@ struct ReplayOptions {
   /// None: what a store that is there has for its limit, and of a new one kReplayColdBytes.
   std::optional<std::uint64_t> cold_limit;
   std::uint64_t cold_bytes = 0;  // what came of it
+  bool codec = false;            // blocks are made smaller on their way to disk
   std::string model = "8b";
   std::uint64_t block_tokens = 512;
   std::optional<Durability> durability;  // none: goes round by request

@@ -152,7 +152,7 @@ TEST(Record, WhatThisBuildDoesNotKnowIsRefusedAsAFormat) {
     return error_code(parse_record_header(as_bytes(resealed(made, change))).status());
   };
   EXPECT_EQ(code([](RecordHeader& h) { h.version = 2; }), ErrorCode::format);
-  EXPECT_EQ(code([](RecordHeader& h) { h.codec = 1; }), ErrorCode::format);
+  EXPECT_EQ(code([](RecordHeader& h) { h.codec = 2; }), ErrorCode::format);
   EXPECT_EQ(code([](RecordHeader& h) { h.kind = static_cast<RecordKind>(9); }), ErrorCode::format);
   EXPECT_EQ(code([](RecordHeader& h) { h.flags = 0x80; }), ErrorCode::format);
   EXPECT_EQ(code([](RecordHeader& h) { h.layout = 3; }), ErrorCode::format);

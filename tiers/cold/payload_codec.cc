@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tiers/cold/payload_codec.h"
+
+#include <algorithm>
+
+#include "engine/base/check.h"
+#include "engine/base/hash128.h"
+#include "engine/base/status.h"
+
+namespace cairn::tiers {
+
+std::vector<ChunkRange> cut_chunks(std::uint32_t count, std::size_t pieces) {
+  std::vector<ChunkRange> ranges;
+  const auto wanted =
+      static_cast<std::uint32_t>(std::min<std::size_t>(std::max<std::size_t>(pieces, 1), count));
+  for (std::uint32_t i = 0; i < wanted; ++i) {
+    const auto at = [&](std::uint64_t piece) {
+      return static_cast<std::uint32_t>(std::uint64_t{count} * piece / wanted);
+    };
+    ranges.push_back({at(i), at(i + 1)});
+  }
+  return ranges;
+}
+
+std::size_t encode_chunks(ChunkEncoder& encoder, Dtype dtype, ByteSpan plain,
+                          std::uint32_t chunk_bytes, ChunkRange range, std::span<ChunkEntry> table,
+                          MutableByteSpan out) {
+  std::size_t used = 0;
+  for (std::uint32_t i = range.begin; i < range.end; ++i) {
+    const std::size_t offset = std::size_t{i} * chunk_bytes;
+    const ByteSpan chunk =
+        plain.subspan(offset, std::min<std::size_t>(chunk_bytes, plain.size() - offset));
+    const MutableByteSpan target = out.subspan(used, chunk.size());
+    const EncodedChunk encoded = encoder.encode(dtype, chunk, target);
+    const ByteSpan stored = ByteSpan(target).first(encoded.stored_bytes);
+    table[i] = {.stored_length = static_cast<std::uint32_t>(stored.size()),
+                .encoding = encoded.encoding,
+                .sum = xxh3_64(stored)};
+    used += stored.size();
+  }
+  return used;
+}
+
+absl::Status decode_chunks(ChunkDecoder& decoder, const RecordFields& fields, ByteSpan stored,
+                           ChunkRange range, MutableByteSpan plain) {
+  CAIRN_CHECK(plain.size() == fields.plain_length && range.end <= fields.chunk_count());
+  if (stored.size() != fields.payload_length) {
+    return make_error(ErrorCode::corruption, "payload: cut short");
+  }
+  std::size_t offset = 0;
+  for (std::uint32_t i = 0; i < range.begin; ++i) offset += fields.chunk(i).stored_length;
+  for (std::uint32_t i = range.begin; i < range.end; ++i) {
+    const ChunkEntry entry = fields.chunk(i);
+    const ByteSpan bytes = stored.subspan(offset, entry.stored_length);
+    CAIRN_RETURN_IF_ERROR(check_chunk(entry, bytes));
+    CAIRN_RETURN_IF_ERROR(
+        decoder.decode(entry.encoding, bytes,
+                       plain.subspan(std::size_t{i} * fields.chunk_bytes, fields.plain_bytes(i))));
+    offset += entry.stored_length;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace cairn::tiers

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// payload_codec.h — a block's payload as its record stores it, and back, chunk by chunk.
+//
+// Chunks are coded one by one and stored one behind the other, so a range of them can be coded by
+// itself, and several ranges at once. Sums are of the stored bytes, and are checked before they are
+// decoded.
+//
+// Threading: pure but for the encoder and decoder, which are confined. Blocking: cpu.
+// Failure:   decoding says `corruption`; the target then holds garbage.
+#pragma once
+
+#include <span>
+
+#include "absl/status/status.h"
+#include "tiers/codec/plane_codec.h"
+#include "tiers/cold/record.h"
+
+namespace cairn::tiers {
+
+/// Chunks [begin, end) of a payload.
+struct ChunkRange {
+  std::uint32_t begin = 0, end = 0;
+};
+/// `count` chunks in at most `pieces` ranges of about the same length, none empty.
+std::vector<ChunkRange> cut_chunks(std::uint32_t count, std::size_t pieces);
+
+/// Writes the chunks of `range` to the beginning of `out`, which has room for their plain bytes,
+/// and fills in their entries of `table`. Returns how many bytes that took.
+std::size_t encode_chunks(ChunkEncoder& encoder, Dtype dtype, ByteSpan plain,
+                          std::uint32_t chunk_bytes, ChunkRange range, std::span<ChunkEntry> table,
+                          MutableByteSpan out);
+
+/// `stored` is the whole payload of the record, `plain` has fields.plain_length bytes; only those
+/// of `range` are written.
+absl::Status decode_chunks(ChunkDecoder& decoder, const RecordFields& fields, ByteSpan stored,
+                           ChunkRange range, MutableByteSpan plain);
+
+}  // namespace cairn::tiers
