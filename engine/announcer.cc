@@ -74,7 +74,6 @@ std::size_t Announcer::announce(NamespaceId id, std::span<const KeyRef> keys, De
   for (const BlockId block : arrived) pin_arrived(block);
   fetch(*ns, to_fetch, until);
   if (!unknown.empty()) {
-    core_.operations.enter_again();
     std::vector<BlockId> asked;
     asked.reserve(unknown.size());
     for (const Unknown& one : unknown) asked.push_back(one.id);
@@ -92,7 +91,6 @@ std::size_t Announcer::announce(NamespaceId id, std::span<const KeyRef> keys, De
       fetch(*ns, found, until);
       // The deadline may have gone by while the index was asked.
       core_.loop.run_at(until, [this] { sweep(); });
-      core_.operations.leave();
     });
   }
   if (accepted > 0) core_.loop.run_at(until, [this] { sweep(); });

@@ -81,7 +81,7 @@ void Eraser::erase(NamespaceId id, std::span<const KeyRef> keys, Callback done) 
 
 void Eraser::resolve(const std::shared_ptr<Erase>& erase) {
   std::vector<Unknown> unknown;
-  if (erase->asking.must() || !recovery_.is_complete()) {
+  if (erase->asking.must()) {
     for (const Erase::Item& item : erase->items) {
       if (!core_.catalog.find(item.id)) unknown.push_back({item.id, item.name});
     }

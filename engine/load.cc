@@ -126,7 +126,7 @@ bool LoadPath::Load::room_for_more() {
   if (path_.has_room()) return true;
   // What is under way brings it back here.
   if (blocks_under_way_ == 0 && !std::exchange(waits_for_room_, true)) {
-    path_.wait_for_room(shared_from_this());
+    path_.waiting_.push_back(shared_from_this());
   }
   return false;
 }
@@ -360,10 +360,6 @@ void LoadPath::Load::finish() {
 bool LoadPath::has_room() const {
   const std::uint64_t under_way = bytes_under_way_.load();
   return under_way == 0 || under_way + kWindowBytes <= core_.options.load_bytes_in_flight_max;
-}
-
-void LoadPath::wait_for_room(const std::shared_ptr<Load>& load) {
-  waiting_.push_back(load);
 }
 
 /// One after the other, because the next may take the room, or need none.

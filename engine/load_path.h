@@ -50,7 +50,6 @@ class LoadPath {
   /// Whether another window may be read. One always may: it is how large windows are, whatever the
   /// limit.
   bool has_room() const;
-  void wait_for_room(const std::shared_ptr<Load>& load);
   void wake();
 
   EngineCore& core_;

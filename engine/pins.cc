@@ -53,7 +53,7 @@ absl::Status Pins::with_gates(NamespaceId ns, std::span<const KeyRef> keys,
   core_.gates.enter_all(gates, [&] { entered.notify(); });
   entered.wait(pump);
   absl::Status status;
-  if (asking.must() || !recovery_.is_complete()) {
+  if (asking.must()) {
     std::vector<Unknown> unknown;
     for (const Target& target : targets) {
       if (!core_.catalog.find(target.id)) unknown.push_back({target.id, target.name});

@@ -145,7 +145,7 @@ void WritePath::Put::start(Callback done) {
 
 void WritePath::Put::resolve_unknown() {
   std::vector<Unknown> unknown;
-  if (asking_.must() || !path_.recovery_.is_complete()) {
+  if (asking_.must()) {
     for (const Item& item : items_) {
       if (item.settled) continue;
       const std::optional<Residency> listed = path_.core_.catalog.find(item.id);

@@ -111,12 +111,12 @@ void Recovery::run_slice() {
 }
 
 Recovery::Asking Recovery::ask() {
-  if (is_complete()) return {};
+  if (is_complete()) return {*this, false, false};
   askers_.fetch_add(1);
-  if (!scanned_.load()) return Asking(this, true);
+  if (!scanned_.load()) return {*this, true, true};
   // The scan has nothing left to pass over. It may be complete by now: then nothing is unknown.
   end_asking();
-  return Asking(nullptr, !is_complete());
+  return {*this, !is_complete(), false};
 }
 
 void Recovery::end_asking() {

@@ -49,23 +49,26 @@ class Recovery {
   class Asking {
    public:
     Asking() = default;
-    explicit Asking(Recovery* recovery, bool must) : recovery_(recovery), must_(must) {}
+    Asking(Recovery& recovery, bool must, bool is_counted)
+        : recovery_(&recovery), must_(must), is_counted_(is_counted) {}
     Asking(Asking&& other) noexcept { *this = std::move(other); }
     Asking& operator=(Asking&& other) noexcept {
       std::swap(recovery_, other.recovery_);
       std::swap(must_, other.must_);
+      std::swap(is_counted_, other.is_counted_);
       return *this;
     }
     ~Asking() { end(); }
-    /// Whether what the catalog lacks is unknown.
-    bool must() const { return must_; }
+    /// Whether what the catalog lacks is unknown: since before the gates were entered, or by now.
+    bool must() const { return must_ || !recovery_->is_complete(); }
     void end() {
-      if (recovery_ != nullptr) std::exchange(recovery_, nullptr)->end_asking();
+      if (std::exchange(is_counted_, false)) recovery_->end_asking();
     }
 
    private:
-    Recovery* recovery_ = nullptr;  // counts it
+    Recovery* recovery_ = nullptr;
     bool must_ = false;
+    bool is_counted_ = false;
   };
 
   Recovery(EngineCore& core, Mover& mover);

@@ -48,6 +48,16 @@ class LostLog : public ::testing::TestWithParam<std::uint64_t> {
     }
     return UINT64_MAX;
   }
+  /// What it gets, and that "gone" is erased, lies behind the footer of a clean close.
+  void go_on_with_a_sealed_segment() {
+    open();
+    ASSERT_TRUE(put("key", 1).ok());
+    ASSERT_TRUE(put("gone", 1).ok());
+    ASSERT_TRUE(store_->close().ok());
+    open();
+    for (std::uint64_t v = 2; v <= 9; ++v) ASSERT_TRUE(put("key", v).ok());
+    ASSERT_TRUE(store_->erase(ns_, "gone").ok());
+  }
   void lose_log() {
     store_->kill(rng_);
     cut_log(store_->disk(), GetParam());
@@ -111,13 +121,7 @@ TEST_P(LostLog, AnOpeningThatEndsOnTheWayIsMadeUpFor) {
 
 // That a segment was gone on with is told by the log alone.
 TEST_P(LostLog, WhatWasAddedToASealedSegmentIsFound) {
-  open();
-  ASSERT_TRUE(put("key", 1).ok());
-  ASSERT_TRUE(put("gone", 1).ok());
-  ASSERT_TRUE(store_->close().ok());
-  open();
-  for (std::uint64_t v = 2; v <= 9; ++v) ASSERT_TRUE(put("key", v).ok());
-  ASSERT_TRUE(store_->erase(ns_, "gone").ok());
+  go_on_with_a_sealed_segment();
   lose_log();
   open();
   EXPECT_EQ(version("key"), 9U);
@@ -126,13 +130,7 @@ TEST_P(LostLog, WhatWasAddedToASealedSegmentIsFound) {
 
 // Nor is its footer missing once it is full.
 TEST_P(LostLog, WhatFilledASealedSegmentIsFound) {
-  open();
-  ASSERT_TRUE(put("key", 1).ok());
-  ASSERT_TRUE(put("gone", 1).ok());
-  ASSERT_TRUE(store_->close().ok());
-  open();
-  for (std::uint64_t v = 2; v <= 9; ++v) ASSERT_TRUE(put("key", v).ok());
-  ASSERT_TRUE(store_->erase(ns_, "gone").ok());
+  go_on_with_a_sealed_segment();
   for (int i = 0; i < 30; ++i) {
     const std::string key = concat("filler-", i);
     const std::string payload = make_payload(key, 1, 300'000);

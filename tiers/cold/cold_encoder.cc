@@ -12,8 +12,6 @@ namespace {
 
 // Enough for the threads to work ahead of the device.
 constexpr std::uint64_t kBufferedBytesMax = 16 * kMiB;
-// A piece should be worth waking a thread for.
-constexpr std::size_t kPieceBytesMin = 256 * kKiB;
 
 }  // namespace
 
@@ -51,9 +49,8 @@ void ColdEncoder::pump() {
 void ColdEncoder::start(Encoding& encoding) {
   encoding.buffer = pool_.take(encoding.plain.size());
   buffered_bytes_ += encoding.buffer.size();
-  const std::size_t pieces = std::min(codec_.width(), encoding.plain.size() / kPieceBytesMin + 1);
-  for (const ChunkRange range :
-       cut_chunks(static_cast<std::uint32_t>(encoding.table.size()), pieces)) {
+  for (const ChunkRange range : share_chunks(static_cast<std::uint32_t>(encoding.table.size()),
+                                             encoding.plain.size(), codec_.width())) {
     encoding.pieces.push_back({.range = range});
   }
   encoding.left.store(encoding.pieces.size());

@@ -17,8 +17,6 @@ namespace {
 constexpr int kAttemptsMax = 3;
 /// Bytes between two records that are cheaper to read than to leave out.
 constexpr std::uint64_t kGapBytesMax = 16 * kKiB;
-// A piece to decode should be worth waking a thread for.
-constexpr std::size_t kPieceBytesMin = 256 * kKiB;
 
 std::uint64_t round_down_to_page(std::uint64_t offset) {
   return offset / kPage * kPage;
@@ -299,8 +297,8 @@ void ColdReader::deliver(const std::shared_ptr<Request>& request, Item& item,
   decoding->stored = stored;
   decoding->plain = destination;
   decoding->buffer = buffer;
-  const std::vector<ChunkRange> pieces = cut_chunks(
-      fields.chunk_count(), std::min(codec_.width(), destination.size() / kPieceBytesMin + 1));
+  const std::vector<ChunkRange> pieces =
+      share_chunks(fields.chunk_count(), destination.size(), codec_.width());
   decoding->statuses.resize(pieces.size());
   decoding->left.store(pieces.size());
   for (std::size_t i = 0; i < pieces.size(); ++i) {

@@ -8,6 +8,11 @@
 #include "engine/base/status.h"
 
 namespace cairn::tiers {
+namespace {
+
+constexpr std::size_t kRangeBytesMin = 256 * kKiB;
+
+}  // namespace
 
 std::vector<ChunkRange> cut_chunks(std::uint32_t count, std::size_t pieces) {
   std::vector<ChunkRange> ranges;
@@ -20,6 +25,11 @@ std::vector<ChunkRange> cut_chunks(std::uint32_t count, std::size_t pieces) {
     ranges.push_back({at(i), at(i + 1)});
   }
   return ranges;
+}
+
+std::vector<ChunkRange> share_chunks(std::uint32_t count, std::size_t plain_bytes,
+                                     std::size_t threads) {
+  return cut_chunks(count, std::min(threads, plain_bytes / kRangeBytesMin + 1));
 }
 
 std::size_t encode_chunks(ChunkEncoder& encoder, Dtype dtype, ByteSpan plain,

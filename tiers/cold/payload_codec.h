@@ -23,6 +23,10 @@ struct ChunkRange {
 };
 /// `count` chunks in at most `pieces` ranges of about the same length, none empty.
 std::vector<ChunkRange> cut_chunks(std::uint32_t count, std::size_t pieces);
+/// Of a payload of so many plain bytes, for so many threads: no range is less than is worth waking
+/// one for.
+std::vector<ChunkRange> share_chunks(std::uint32_t count, std::size_t plain_bytes,
+                                     std::size_t threads);
 
 /// Writes the chunks of `range` to the beginning of `out`, which has room for their plain bytes,
 /// and fills in their entries of `table`. Returns how many bytes that took.
