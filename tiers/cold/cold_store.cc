@@ -190,6 +190,8 @@ absl::Status ColdTier::save_state(std::string_view name, ByteSpan content) {
   if (!is_valid_state_name(name) || name == kCleanMarkName) {
     return make_error(ErrorCode::invalid_argument, concat("not a name for a state file: ", name));
   }
+  if (!begin_operation()) return make_error(ErrorCode::closed, "the store is closing");
+  const OperationEnd end([this] { end_operation(); });  // as in open_namespace()
   return save_state_file(core_.device, core_.options.directory, core_.store, name, content);
 }
 
