@@ -328,7 +328,7 @@ Segment* SegmentTable::poorest(bool any) {
       continue;
     if (segment->cleaning_failures >= kCleaningFailuresMax || segment->is_resuming) continue;
     const bool worth =
-        is_worth_cleaning(*segment) || (any && !segment->quarantined && segment->dead() > 0);
+        is_worth_cleaning(*segment) || (any && segment->dead() > 0);
     if (!worth) continue;
     if (best == nullptr || value(*segment) > value(*best)) best = segment.get();
   }
@@ -347,12 +347,12 @@ SegmentRow SegmentTable::row(const Segment& segment) const {
   row.generation = segment.generation;
   row.opened_at_sequence = segment.opened_at_sequence;
   row.live_bytes = segment.live();
-  if (!segment.is_in_use()) {
+  if (segment.quarantined && segment.has_file) {
+    row.state = SegmentState::quarantined;  // also when it has been emptied
+  } else if (!segment.is_in_use()) {
     row.state = SegmentState::free;
   } else if (segment.poisoned) {
     row.state = SegmentState::poisoned;
-  } else if (segment.quarantined) {
-    row.state = SegmentState::quarantined;
   } else if (segment.has_footer) {
     row.state = SegmentState::sealed;
   } else {
@@ -388,6 +388,7 @@ std::uint64_t SegmentTable::oldest_opening(const Segment* except) const {
 }
 
 std::uint64_t SegmentTable::occupied(const Segment& segment) const {
+  if (segment.quarantined && segment.has_file) return segment_bytes_;  // it takes nothing any more
   if (segment.is_resumable) return segment.data_end - std::min(segment.data_end, segment.dead());
   switch (segment.phase) {
     case SegmentPhase::free:

@@ -90,7 +90,9 @@ struct Segment {
   bool is_readable() const { return is_in_use() && phase != SegmentPhase::freeing; }
   bool is_in_use() const { return phase != SegmentPhase::free && phase != SegmentPhase::opening; }
   std::uint64_t live() const { return live_bytes > 0 ? static_cast<std::uint64_t>(live_bytes) : 0; }
+  /// What the cleaner can win back.
   std::uint64_t dead() const {
+    if (quarantined) return 0;
     const std::uint64_t filled = data_end > kPage ? data_end - kPage : 0;
     const std::uint64_t wanted = live() + pending_bytes;
     return filled > wanted ? filled - wanted : 0;
