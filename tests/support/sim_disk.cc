@@ -220,6 +220,7 @@ int SimDisk::read(const SimFile& file, std::uint64_t offset, MutableByteSpan tar
                   std::size_t* got) const {
   MutexLock lock(mutex_);
   if (frozen_) return EIO;
+  if (!file->now().can_read(offset, target.size())) return EIO;
   *got = file->now().read(offset, target);
   return 0;
 }

@@ -147,6 +147,8 @@ class SimDisk {
   void zero_page(const std::string& path, std::uint64_t page);
   void swap_pages(const std::string& path_a, std::uint64_t page_a, const std::string& path_b,
                   std::uint64_t page_b);
+  /// EIO for whoever reads any of it, until it is written again.
+  void make_unreadable(const std::string& path, std::uint64_t page);
   /// The version before the last; false if there was none.
   bool make_page_stale(const std::string& path, std::uint64_t page);
   void truncate(const std::string& path, std::uint64_t bytes);

@@ -226,6 +226,10 @@ void SimDisk::zero_page(const std::string& path, std::uint64_t page) {
   overwrite(path, page * kSimPage, as_bytes(zeros));
 }
 
+void SimDisk::make_unreadable(const std::string& path, std::uint64_t page) {
+  damage(path, [&](SimImage& image) { image.make_unreadable(page); });
+}
+
 void SimDisk::swap_pages(const std::string& path_a, std::uint64_t page_a, const std::string& path_b,
                          std::uint64_t page_b) {
   const std::string a = content(path_a).substr(page_a * kSimPage, kSimPage);

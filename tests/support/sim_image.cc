@@ -81,7 +81,13 @@ const SimImage::PagePtr& SimImage::zero_page() {
   return page;
 }
 
+bool SimImage::can_read(std::uint64_t offset, std::uint64_t count) const {
+  const auto page = unreadable_.lower_bound(offset / kSimPage);
+  return page == unreadable_.end() || *page * kSimPage >= offset + count;
+}
+
 void SimImage::set_page(std::size_t index, PagePtr page) {
+  unreadable_.erase(index);
   if (pages_[index] == nullptr) ++allocated_pages_;
   previous_[index] = std::move(pages_[index]);
   pages_[index] = std::move(page);

@@ -10,6 +10,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "engine/base/bytes.h"
@@ -36,6 +37,10 @@ class SimImage {
   /// resize, and every page allocated.
   void allocate(std::uint64_t bytes);
 
+  /// The page cannot be read until it is written again.
+  void make_unreadable(std::uint64_t page) { unreadable_.insert(page); }
+  bool can_read(std::uint64_t offset, std::uint64_t count) const;
+
   /// What the page held before it was last written; false if it held nothing.
   bool make_page_stale(std::uint64_t page);
 
@@ -47,6 +52,7 @@ class SimImage {
 
   std::vector<PagePtr> pages_;     // null: a hole
   std::vector<PagePtr> previous_;  // what set_page replaced
+  std::set<std::uint64_t> unreadable_;
   std::uint64_t length_ = 0;
   std::uint64_t allocated_pages_ = 0;
 };

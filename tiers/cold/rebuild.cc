@@ -223,7 +223,9 @@ IndexEntry tombstone_in_place_of(const IndexEntry& block, std::uint64_t sequence
 SegmentRow row_of(SegmentId id, const SegmentSummary& summary) {
   SegmentRow row{.segment = id, .generation = std::max(summary.generation, summary.generation_max)};
   if (summary.header_sound) row.opened_at_sequence = summary.header.opened_at_sequence;
-  if (summary.footer_sound) {
+  if (summary.unreadable_bytes > 0) {
+    row.state = SegmentState::quarantined;
+  } else if (summary.footer_sound) {
     row.state = SegmentState::sealed;
   } else if (summary.records > 0) {
     row.state = SegmentState::open;  // never sealed, or its footer is lost
@@ -376,6 +378,7 @@ absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
                      [&](const WalkedRecord& record) { return rebuilder.apply(record); }));
     ++rebuilder.report().segments;
     rebuilder.report().bytes_read += summary.bytes_read;
+    rebuilder.report().unreadable_bytes += summary.unreadable_bytes;
     SegmentRow now = row_of(row.segment, summary);
     now.live_bytes = row.live_bytes;
     changed.push_back(now);

@@ -69,6 +69,7 @@ struct RebuildReport {
   std::uint64_t notes_applied = 0;
   DroppedRecords dropped;
   std::uint64_t bytes_read = 0;
+  std::uint64_t unreadable_bytes = 0;  // whole pages that the device would not give
   std::uint64_t highest_sequence = 0;
 };
 
@@ -137,7 +138,8 @@ class Rebuilder {
 IndexEntry tombstone_in_place_of(const IndexEntry& block, std::uint64_t sequence,
                                  std::uint64_t newest);
 
-/// What of a walked segment becomes its row in the index.
+/// What of a walked segment becomes its row in the index. Where the device could not read it all,
+/// nothing new goes: `quarantined`.
 SegmentRow row_of(SegmentId id, const SegmentSummary& summary);
 
 /// After a dirty stop whose log was torn (or is empty): applies the segments that were open

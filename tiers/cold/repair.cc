@@ -221,20 +221,21 @@ absl::Status Repair::walk(SegmentId id, Rebuilder& rebuilder) {
   ++report.segments;
   report.segments_sealed += summary.footer_sound ? 1 : 0;
   const bool is_cut = old_.in_use(id) && summary.file_bytes < walk.segment_bytes;
-  report.segments_damaged += summary.header_sound && !is_cut ? 0U : 1U;
+  const bool is_whole = summary.header_sound && !is_cut && summary.unreadable_bytes == 0;
+  report.segments_damaged += is_whole ? 0U : 1U;
   report.dropped.header += summary.bad_headers;
   report.dropped.stale += summary.stale;
   report.dropped.foreign += summary.foreign;
   report.bytes_read += summary.bytes_read;
+  report.unreadable_bytes += summary.unreadable_bytes;
   SegmentRow row = row_of(id, summary);
   if (old != old_.rows.end()) {
     row.generation = std::max(row.generation, old->second.generation);
     // What was known to be bad does not become good by being looked at.
-    if (row.state != SegmentState::free && old->second.generation == summary.generation &&
-        (old->second.state == SegmentState::poisoned ||
-         old->second.state == SegmentState::quarantined)) {
-      row.state = old->second.state;
-    }
+    const SegmentState was = old->second.state;
+    const bool is_bad = was == SegmentState::quarantined ||
+                        (was == SegmentState::poisoned && row.state != SegmentState::free);
+    if (is_bad && old->second.generation == summary.generation) row.state = was;
   }
   rows_.push_back(row);
   return absl::OkStatus();

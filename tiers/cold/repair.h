@@ -9,6 +9,10 @@
 // which namespaces were cleared, and what their blocks mean, is written nowhere else; giving
 // out what may have been erased would be worse than a miss.
 //
+// A segment with sectors that cannot be read gives back what lies around them, and is not written
+// to again. A device that fails over more than FileWindow::kUnreadableBytesMax of a file ends the
+// repair: an index of what it happened to give would call the rest free.
+//
 // Where the old index can be read it is held against the new one. What it named and no segment
 // gives back is counted as gone; and what it says was erased or overwritten stays so, also where
 // the segment that said it is lost.

@@ -2,7 +2,6 @@
 #include "tiers/cold/segment_walk.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "engine/base/check.h"
 #include "engine/base/status.h"
@@ -10,32 +9,6 @@
 
 namespace cairn::tiers {
 namespace {
-
-struct BlockingOp {
-  IoOp op;
-  bool finished = false;
-};
-
-absl::Status do_blocking(Device& device, BlockingOp& blocking, std::string_view what) {
-  blocking.op.context = &blocking;
-  blocking.op.done = [](IoOp& op) { static_cast<BlockingOp*>(op.context)->finished = true; };
-  while (!device.submit(blocking.op)) device.poll(Duration::millis(10));
-  while (!blocking.finished) device.poll(Duration::millis(100));
-  return blocking.op.error == 0 ? absl::OkStatus() : from_errno(blocking.op.error, what);
-}
-
-absl::Status read_blocking(Device& device, FileId file, std::uint64_t offset,
-                           MutableByteSpan destination, std::uint64_t& transferred) {
-  const iovec part{destination.data(), destination.size()};
-  BlockingOp blocking;
-  blocking.op.kind = IoKind::read;
-  blocking.op.file = file;
-  blocking.op.offset = offset;
-  blocking.op.buffers = {&part, 1};
-  absl::Status status = do_blocking(device, blocking, "read");
-  transferred = blocking.op.transferred;
-  return status;
-}
 
 bool is_here(const RecordFields& f, const WalkOptions& options, SegmentId id) {
   return f.store == options.store && f.segment == id;
@@ -219,70 +192,6 @@ absl::Status Walk::hand_over(const WalkedRecord& record) {
 
 }  // namespace
 
-void FileWindow::FreeMemory::operator()(std::byte* memory) const {
-  std::free(memory);
-}
-
-FileWindow::FileWindow(Device& device, FileId file, std::uint64_t size, std::uint64_t read_ahead)
-    : device_(device), file_(file), size_(size), read_ahead_(read_ahead) {}
-
-FileWindow::~FileWindow() {
-  device_.close_file(file_);
-}
-
-absl::StatusOr<std::unique_ptr<FileWindow>> FileWindow::open(Device& device,
-                                                             const std::string& path,
-                                                             std::uint64_t read_ahead) {
-  CAIRN_ASSIGN_OR_RETURN(const FileInfo info, device.info(path));
-  CAIRN_ASSIGN_OR_RETURN(const FileId file, device.open_file(path, OpenMode::read));
-  return std::unique_ptr<FileWindow>(new FileWindow(device, file, info.bytes, read_ahead));
-}
-
-absl::StatusOr<ByteSpan> FileWindow::at(std::uint64_t offset, std::uint64_t length) {
-  if (offset >= size_) return ByteSpan();
-  length = std::min(length, size_ - offset);
-  if (offset < begin_ || offset + length > end_) {
-    const std::uint64_t begin = offset / kPage * kPage;
-    const std::uint64_t wanted = round_up(offset + length, kPage) - begin;
-    CAIRN_RETURN_IF_ERROR(fill(begin, std::max(wanted, read_ahead_)));
-    if (offset >= end_) return ByteSpan();
-    length = std::min(length, end_ - offset);
-  }
-  return ByteSpan(memory_.get() + (offset - begin_), length);
-}
-
-absl::Status FileWindow::sync() {
-  BlockingOp blocking;
-  blocking.op.kind = IoKind::sync;
-  blocking.op.file = file_;
-  return do_blocking(device_, blocking, "sync");
-}
-
-absl::Status FileWindow::fill(std::uint64_t begin, std::uint64_t bytes) {
-  begin_ = end_ = begin;
-  if (bytes > capacity_) {
-    memory_.reset(static_cast<std::byte*>(std::aligned_alloc(kIoAlignment, bytes)));
-    CAIRN_CHECK(memory_ != nullptr);
-    capacity_ = bytes;
-  }
-  // A short read is asked for again where it ended, as long as it brings pages.
-  const std::uint64_t want = std::min(bytes, round_up(size_, kPage) - begin);
-  std::uint64_t got = 0;
-  while (got < want) {
-    std::uint64_t moved = 0;
-    CAIRN_RETURN_IF_ERROR(
-        read_blocking(device_, file_, begin + got, {memory_.get() + got, want - got}, moved));
-    if (begin + got + moved >= size_) {
-      got += moved;
-      break;
-    }
-    if (moved < kPage) return make_error(ErrorCode::io, "read: the device gives nothing");
-    got += moved / kPage * kPage;
-  }
-  end_ = std::min(begin + got, size_);
-  return absl::OkStatus();
-}
-
 absl::StatusOr<SegmentSummary> walk_segment(Device& device, const std::string& path, SegmentId id,
                                             const WalkOptions& options, const Visit& visit) {
   CAIRN_ASSIGN_OR_RETURN(const std::unique_ptr<FileWindow> file, FileWindow::open(device, path));
@@ -290,6 +199,7 @@ absl::StatusOr<SegmentSummary> walk_segment(Device& device, const std::string& p
   const std::uint64_t before = device.device_counters().bytes_read;
   CAIRN_ASSIGN_OR_RETURN(SegmentSummary summary, Walk(*file, id, options, visit).run());
   summary.file_bytes = file->size();
+  summary.unreadable_bytes = file->unreadable_bytes();
   summary.bytes_read = device.device_counters().bytes_read - before;
   return summary;
 }

@@ -10,12 +10,12 @@
 //
 // Threading:  the device must have no other poller while it runs.
 // Blocking:   disk.
-// Failure:    I/O errors end it; damage is counted, never an error.
+// Failure:    damage is counted, never an error, and so are pages that cannot be read, up to a
+//             limit; other I/O errors end it.
 #pragma once
 
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -23,45 +23,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/base/bytes.h"
+#include "tiers/cold/file_window.h"
 #include "tiers/cold/format.h"
 #include "tiers/cold/record.h"
 #include "tiers/io/device.h"
 
 namespace cairn::tiers {
-
-/// Reads ranges of one file through a Device that nobody else polls, with read-ahead.
-class FileWindow {
- public:
-  static constexpr std::uint64_t kReadAhead = 2 * kMiB;
-  static absl::StatusOr<std::unique_ptr<FileWindow>> open(Device& device, const std::string& path,
-                                                          std::uint64_t read_ahead = kReadAhead);
-  ~FileWindow();
-  FileWindow(const FileWindow&) = delete;
-  FileWindow& operator=(const FileWindow&) = delete;
-
-  std::uint64_t size() const { return size_; }
-  /// At most `length` bytes from `offset`, fewer at the end of the file; valid until the next call.
-  absl::StatusOr<ByteSpan> at(std::uint64_t offset, std::uint64_t length);
-  /// What was written to the file before, by whomever, is on the medium when this returns OK.
-  absl::Status sync();
-
- private:
-  struct FreeMemory {
-    void operator()(std::byte* memory) const;
-  };
-
-  FileWindow(Device& device, FileId file, std::uint64_t size, std::uint64_t read_ahead);
-  absl::Status fill(std::uint64_t begin, std::uint64_t bytes);
-
-  Device& device_;
-  const FileId file_;
-  const std::uint64_t size_;
-  const std::uint64_t read_ahead_;
-  std::unique_ptr<std::byte, FreeMemory> memory_;
-  std::uint64_t capacity_ = 0;
-  std::uint64_t begin_ = 0;  // of what memory_ holds
-  std::uint64_t end_ = 0;
-};
 
 struct WalkOptions {
   StoreUuid store{};
@@ -101,6 +68,7 @@ struct SegmentSummary {
   std::uint64_t foreign = 0;         // of another store, segment or offset
   std::uint64_t bytes_read = 0;
   std::uint64_t file_bytes = 0;
+  std::uint64_t unreadable_bytes = 0;  // whole pages; what lies there counts as damaged
 };
 
 absl::StatusOr<SegmentSummary> walk_segment(

@@ -119,6 +119,8 @@ absl::StatusOr<Finding> Verify::look(const Entry& entry) {
   if (open->file == nullptr || place.offset + place.record_bytes > open->file->size()) {
     return Finding{&VerifyReport::dangling, "its segment is missing or shorter"};
   }
+  const Finding unreadable{&VerifyReport::unreadable, "the disk cannot read it"};
+  if (open->file->has_unreadable(0, kPage)) return unreadable;
   if (!open->header) {
     return Finding{&VerifyReport::bad_location, "its segment's header is damaged"};
   }
@@ -132,6 +134,9 @@ absl::StatusOr<Finding> Verify::look(const Entry& entry) {
                                                                  facts = fields.facts();
                                                                }));
   report_.bytes += place.record_bytes;
+  if (!check.ok() && open->file->has_unreadable(place.offset, place.record_bytes)) {
+    return unreadable;
+  }
   const std::string why(message_of(check.status()));
   if (!check.header.ok()) return Finding{&VerifyReport::bad_header, why};
   if (!check.place.ok()) return Finding{&VerifyReport::bad_location, why};

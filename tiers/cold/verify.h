@@ -55,12 +55,15 @@ struct VerifyReport {
   std::uint64_t bad_key = 0;       // a sound record of another name
   std::uint64_t bad_location = 0;  // a sound record of another place, time or store
   std::uint64_t dangling = 0;      // the segment is missing or shorter
+  std::uint64_t unreadable = 0;    // the device would not give it, asked twice
   std::uint64_t moved = 0;         // gone or elsewhere when looked at again: no fault
   std::uint64_t orphans = 0;       // records that no entry names: no fault
   std::uint64_t fixed = 0;
   std::uint64_t bytes = 0;
   std::vector<BadBlock> examples;  // the first 100
-  std::uint64_t bad() const { return bad_header + bad_payload + bad_key + bad_location + dangling; }
+  std::uint64_t bad() const {
+    return bad_header + bad_payload + bad_key + bad_location + dangling + unreadable;
+  }
 };
 
 absl::StatusOr<VerifyReport> verify_store(DurableTier& tier, Device& device,

@@ -28,11 +28,9 @@ Json verify_object(const tiers::VerifyReport& report, Store& store) {
   Json object = make_object("verify");
   object["scanned"] = report.scanned;
   object["ok"] = report.ok;
-  object["bad"] = {{"header", report.bad_header},
-                   {"payload", report.bad_payload},
-                   {"key", report.bad_key},
-                   {"location", report.bad_location},
-                   {"dangling", report.dangling}};
+  object["bad"] = {{"header", report.bad_header}, {"payload", report.bad_payload},
+                   {"key", report.bad_key},       {"location", report.bad_location},
+                   {"dangling", report.dangling}, {"unreadable", report.unreadable}};
   object["fixed"] = report.fixed;
   object["moved"] = report.moved;
   object["orphans"] = report.orphans;
@@ -53,10 +51,10 @@ std::string verify_table(const tiers::VerifyReport& report, const Json& object) 
   Table table({Align::left, Align::right, Align::left});
   table.add({"blocks read", format_count(report.scanned), format_size(report.bytes)});
   table.add({"sound", format_count(report.ok), ""});
-  table.add(
-      {"bad", format_count(report.bad()),
-       concat("header ", report.bad_header, ", payload ", report.bad_payload, ", key ",
-              report.bad_key, ", location ", report.bad_location, ", dangling ", report.dangling)});
+  table.add({"bad", format_count(report.bad()),
+             concat("header ", report.bad_header, ", payload ", report.bad_payload, ", key ",
+                    report.bad_key, ", location ", report.bad_location, ", dangling ",
+                    report.dangling, ", unreadable ", report.unreadable)});
   table.add({"forgotten", format_count(report.fixed), "by --fix"});
   table.add({"orphans", format_count(report.orphans), "records that nothing names: no fault"});
   for (const Json& example : object["examples"]) {
@@ -127,6 +125,7 @@ Json repair_object(const tiers::RepairReport& report, bool dry_run) {
   object["tombstones"] = rebuilt.tombstones_applied;
   object["notes"] = rebuilt.notes_applied;
   object["bytes_read"] = rebuilt.bytes_read;
+  object["unreadable_bytes"] = rebuilt.unreadable_bytes;
   object["superblock_healed"] = report.superblock_healed;
   object["counters_kept"] = report.counters_kept;
   object["old_index"] = report.old_index;
@@ -154,6 +153,10 @@ std::string repair_table(const tiers::RepairReport& report, bool dry_run) {
                     ", of no namespace ", dropped.unknown_namespace)});
   table.add({"segments", format_count(rebuilt.segments),
              concat(rebuilt.segments_sealed, " sealed, ", rebuilt.segments_damaged, " damaged")});
+  if (rebuilt.unreadable_bytes > 0) {
+    table.add({"unreadable", format_size(rebuilt.unreadable_bytes),
+               "the disk has bad sectors; those segments are not written to again"});
+  }
   if (report.superblock_healed) {
     table.add({"superblock", "", dry_run ? "a copy would be healed" : "a copy was healed"});
   }
