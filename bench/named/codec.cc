@@ -14,7 +14,7 @@
 #include "engine/base/status.h"
 #include "engine/base/text.h"
 #include "tiers/codec/plane_codec.h"
-#include "tiers/cold/record.h"
+#include "tiers/record/record.h"
 
 namespace cairn::bench {
 namespace {

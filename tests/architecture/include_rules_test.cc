@@ -31,9 +31,11 @@ TEST(IncludeRules, TheEngineMayNotIncludeADatabaseARingASocketOrADevice) {
 }
 
 TEST(IncludeRules, TiersMayNotIncludeEachOther) {
-  EXPECT_EQ(offences("tiers/hot/region.cc", "#include \"tiers/cold/format.h\"\n"), 1U);
+  EXPECT_EQ(offences("tiers/hot/region.cc", "#include \"tiers/cold/layout.h\"\n"), 1U);
   EXPECT_EQ(offences("tiers/cold/cleaner.cc", "#include \"tiers/hot/hot_tier.h\"\n"), 1U);
-  EXPECT_EQ(offences("tiers/io/device.cc", "#include \"tiers/cold/format.h\"\n"), 1U);
+  EXPECT_EQ(offences("tiers/io/device.cc", "#include \"tiers/record/format.h\"\n"), 1U);
+  EXPECT_EQ(offences("tiers/cold/cleaner.cc", "#include \"tiers/record/record.h\"\n"), 0U);
+  EXPECT_EQ(offences("tiers/record/record.cc", "#include \"tiers/cold/layout.h\"\n"), 1U);
   EXPECT_EQ(offences("tiers/open.cc", "#include \"tiers/hot/hot_tier.h\"\n"), 0U);
 }
 

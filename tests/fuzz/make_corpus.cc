@@ -10,9 +10,9 @@
 #include "engine/hot_list.h"
 #include "tiers/codec/plane_codec.h"
 #include "tiers/cold/index_codec.h"
-#include "tiers/cold/record.h"
 #include "tiers/cold/state_file.h"
 #include "tiers/cold/superblock.h"
+#include "tiers/record/record.h"
 
 namespace {
 

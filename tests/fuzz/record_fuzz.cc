@@ -6,7 +6,7 @@
 
 #include "engine/base/check.h"
 #include "tiers/cold/index_codec.h"
-#include "tiers/cold/record.h"
+#include "tiers/record/record.h"
 
 using namespace cairn;  // a target is one function
 using namespace cairn::tiers;

@@ -13,8 +13,8 @@
 #include "tests/support/cold_calls.h"
 #include "tests/support/cold_repair.h"
 #include "tiers/cold/location.h"
-#include "tiers/cold/record.h"
 #include "tiers/cold/rocksdb_index.h"
+#include "tiers/record/record.h"
 
 namespace cairn::test {
 namespace {

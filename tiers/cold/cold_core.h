@@ -23,9 +23,9 @@
 #include "engine/base/status.h"
 #include "engine/namespace.h"
 #include "tiers/cold/cold_tier.h"
-#include "tiers/cold/format.h"
 #include "tiers/cold/index.h"
 #include "tiers/io/device.h"
+#include "tiers/record/format.h"
 
 namespace cairn::tiers {
 

@@ -19,7 +19,7 @@
 #include "tiers/codec/codec_pool.h"
 #include "tiers/cold/buffer_pool.h"
 #include "tiers/cold/cold_core.h"
-#include "tiers/cold/payload_codec.h"
+#include "tiers/record/payload_codec.h"
 
 namespace cairn::tiers {
 

@@ -13,10 +13,10 @@
 #include "tiers/cold/layout.h"
 #include "tiers/cold/overlay_index.h"
 #include "tiers/cold/rebuild.h"
-#include "tiers/cold/record.h"
 #include "tiers/cold/rocksdb_index.h"
 #include "tiers/cold/state_file.h"
 #include "tiers/cold/wait_for.h"
+#include "tiers/record/record.h"
 
 namespace cairn::tiers {
 namespace {

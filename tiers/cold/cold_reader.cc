@@ -9,7 +9,7 @@
 #include "engine/base/check.h"
 #include "engine/base/text.h"
 #include "tiers/cold/layout.h"
-#include "tiers/cold/payload_codec.h"
+#include "tiers/record/payload_codec.h"
 
 namespace cairn::tiers {
 namespace {

@@ -7,8 +7,8 @@
 #include "engine/base/check.h"
 #include "engine/base/text.h"
 #include "tiers/cold/cold_tier_impl.h"
-#include "tiers/cold/record.h"
 #include "tiers/cold/state_file.h"
+#include "tiers/record/record.h"
 
 namespace cairn::tiers {
 namespace {

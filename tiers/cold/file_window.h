@@ -19,8 +19,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/base/bytes.h"
-#include "tiers/cold/format.h"
 #include "tiers/io/device.h"
+#include "tiers/record/format.h"
 
 namespace cairn::tiers {
 

@@ -36,7 +36,7 @@
 #include "absl/status/statusor.h"
 #include "engine/block.h"
 #include "engine/key.h"
-#include "tiers/cold/format.h"
+#include "tiers/record/format.h"
 
 namespace cairn::tiers {
 

@@ -16,12 +16,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/tier.h"
-#include "tiers/cold/format.h"
 #include "tiers/cold/location.h"
-#include "tiers/cold/record.h"
 #include "tiers/cold/segment_walk.h"
 #include "tiers/cold/superblock.h"
 #include "tiers/io/device.h"
+#include "tiers/record/format.h"
+#include "tiers/record/record.h"
 
 namespace cairn::tiers {
 

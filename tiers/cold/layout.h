@@ -18,8 +18,8 @@
 #include <string_view>
 
 #include "absl/status/status.h"
-#include "tiers/cold/format.h"
 #include "tiers/io/device.h"
+#include "tiers/record/format.h"
 
 namespace cairn::tiers {
 

@@ -13,7 +13,7 @@
 
 #include "engine/base/check.h"
 #include "engine/block.h"
-#include "tiers/cold/format.h"
+#include "tiers/record/format.h"
 
 namespace cairn::tiers {
 

@@ -18,8 +18,8 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "tiers/cold/format.h"
 #include "tiers/cold/index.h"
+#include "tiers/record/format.h"
 
 namespace rocksdb {
 class FileSystem;

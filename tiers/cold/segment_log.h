@@ -39,10 +39,10 @@
 #include "tiers/cold/cold_core.h"
 #include "tiers/cold/io_queue.h"
 #include "tiers/cold/location.h"
-#include "tiers/cold/record.h"
 #include "tiers/cold/segment_opener.h"
 #include "tiers/cold/segment_sync.h"
 #include "tiers/cold/segment_table.h"
+#include "tiers/record/record.h"
 
 namespace cairn::tiers {
 

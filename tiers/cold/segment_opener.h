@@ -20,9 +20,9 @@
 #include <utility>
 
 #include "tiers/cold/cold_core.h"
-#include "tiers/cold/format.h"
 #include "tiers/cold/io_queue.h"
 #include "tiers/cold/segment_table.h"
+#include "tiers/record/format.h"
 
 namespace cairn::tiers {
 

@@ -12,8 +12,8 @@
 
 #include "engine/base/check.h"
 #include "engine/base/text.h"
-#include "tiers/cold/record.h"
 #include "tiers/cold/segment_opener.h"
+#include "tiers/record/record.h"
 
 namespace cairn::tiers {
 

@@ -24,9 +24,9 @@
 #include "absl/status/statusor.h"
 #include "engine/base/bytes.h"
 #include "tiers/cold/file_window.h"
-#include "tiers/cold/format.h"
-#include "tiers/cold/record.h"
 #include "tiers/io/device.h"
+#include "tiers/record/format.h"
+#include "tiers/record/record.h"
 
 namespace cairn::tiers {
 

@@ -6,8 +6,8 @@
 #include "engine/base/check.h"
 #include "engine/base/status.h"
 #include "engine/base/text.h"
-#include "tiers/cold/format.h"
-#include "tiers/cold/record.h"
+#include "tiers/record/format.h"
+#include "tiers/record/record.h"
 
 namespace cairn::tiers {
 

@@ -13,10 +13,10 @@
 
 #include "engine/base/text.h"
 #include "engine/catalog.h"
-#include "tiers/cold/format.h"
 #include "tiers/cold/inspect.h"
 #include "tiers/cold/layout.h"
 #include "tiers/cold/space.h"
+#include "tiers/record/format.h"
 #include "tools/cairn/waiting.h"
 
 namespace cairn::tools {

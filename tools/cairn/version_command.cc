@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // version: what this program is and what it reads.
 #include "engine/base/text.h"
-#include "tiers/cold/format.h"
+#include "tiers/record/format.h"
 #include "tools/cairn/commands.h"
 
 namespace cairn::tools {

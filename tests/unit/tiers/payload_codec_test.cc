@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tiers/cold/payload_codec.h"
+#include "tiers/record/payload_codec.h"
 
 #include <gtest/gtest.h>
 

@@ -23,9 +23,9 @@
 #include "tests/support/sim_rocksdb_fs.h"
 #include "tiers/cold/layout.h"
 #include "tiers/cold/rebuild.h"
-#include "tiers/cold/record.h"
 #include "tiers/cold/repair.h"
 #include "tiers/cold/rocksdb_index.h"
+#include "tiers/record/record.h"
 
 namespace cairn::tiers {
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Headers of records, segments and footers: what is encoded is read back, and nothing else is
 // believed: not one flipped bit, not one byte less, not another place.
-#include "tiers/cold/record.h"
+#include "tiers/record/record.h"
 
 #include <gtest/gtest.h>
 

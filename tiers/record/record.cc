@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tiers/cold/record.h"
+#include "tiers/record/record.h"
 
 #include <algorithm>
 

@@ -13,7 +13,7 @@
 
 #include "absl/status/status.h"
 #include "tiers/codec/plane_codec.h"
-#include "tiers/cold/record.h"
+#include "tiers/record/record.h"
 
 namespace cairn::tiers {
 

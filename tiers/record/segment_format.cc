@@ -5,7 +5,7 @@
 #include "engine/base/check.h"
 #include "engine/base/status.h"
 #include "engine/base/text.h"
-#include "tiers/cold/record.h"
+#include "tiers/record/record.h"
 
 namespace cairn::tiers {
 namespace {

@@ -23,7 +23,7 @@
 #include "engine/base/bytes.h"
 #include "engine/block.h"
 #include "engine/namespace.h"
-#include "tiers/cold/format.h"
+#include "tiers/record/format.h"
 
 namespace cairn::tiers {
 
