@@ -19,6 +19,7 @@ enum class LockRank : std::uint16_t {
   catalog_shard = 600,  // one shard of the catalog; never two at once
   catalog_links = 500,  // parent and child lists, across shards; below the shards
   hot_tier = 400,       // regions and slots
+  warm_tier = 375,         // slots and pages
   cold_tier = 350,      // what other threads may read of the cold tier's state
   index = 300,          // RocksDB adapter
   device = 200,         // queues of the device's worker threads

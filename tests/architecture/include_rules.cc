@@ -45,6 +45,7 @@ const std::vector<FolderRule>& folder_rules() {
       {"tiers/record/", {"tiers/record/", "tiers/codec/", "engine/"}},
       // Tiers never call tiers; only tiers/open.* knows them all.
       {"tiers/hot/", {"tiers/hot/", "engine/"}},
+      {"tiers/warm/", {"tiers/warm/", "tiers/record/", "tiers/codec/", "engine/"}},
       {"tiers/cold/", {"tiers/cold/", "tiers/record/", "tiers/codec/", "tiers/io/", "engine/"}},
       {"tiers/", {"tiers/", "engine/"}},
       // The box above: one program's folders, each on top of the library.

@@ -35,6 +35,10 @@ TEST(IncludeRules, TiersMayNotIncludeEachOther) {
   EXPECT_EQ(offences("tiers/cold/cleaner.cc", "#include \"tiers/hot/hot_tier.h\"\n"), 1U);
   EXPECT_EQ(offences("tiers/io/device.cc", "#include \"tiers/record/format.h\"\n"), 1U);
   EXPECT_EQ(offences("tiers/cold/cleaner.cc", "#include \"tiers/record/record.h\"\n"), 0U);
+  EXPECT_EQ(offences("tiers/cold/cleaner.cc", "#include \"tiers/warm/warm_tier.h\"\n"), 1U);
+  EXPECT_EQ(offences("tiers/warm/warm_tier.cc", "#include \"tiers/cold/layout.h\"\n"), 1U);
+  EXPECT_EQ(offences("tiers/warm/warm_tier.cc", "#include \"tiers/io/device.h\"\n"), 1U);
+  EXPECT_EQ(offences("tiers/warm/warm_tier.h", "#include \"tiers/record/record.h\"\n"), 0U);
   EXPECT_EQ(offences("tiers/record/record.cc", "#include \"tiers/cold/layout.h\"\n"), 1U);
   EXPECT_EQ(offences("tiers/open.cc", "#include \"tiers/hot/hot_tier.h\"\n"), 0U);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every tier through one body: memory, hot, cold on the simulated disk and on a real one. Finds
-// adapters that disagree about what a Tier is.
+// Every tier through one body: memory, hot, warm, cold on the simulated disk and on a real one.
+// Finds adapters that disagree about what a Tier is.
 #include "tests/contract/tier_contract.h"
 
 #include <algorithm>
@@ -13,6 +13,7 @@
 #include "tests/support/cold_world.h"
 #include "tests/support/memory_tier.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/warm_world.h"
 #include "tiers/cold/cold_tier.h"
 #include "tiers/hot/hot_tier.h"
 
@@ -57,6 +58,21 @@ class HotUnderTest final : public TierUnderTest {
 
  private:
   std::unique_ptr<tiers::HotTier> tier_;
+};
+
+class WarmUnderTest final : public TierUnderTest {
+ public:
+  explicit WarmUnderTest(bool codec, std::size_t threads)
+      : world_({.capacity_bytes = 24 * kMiB, .region_bytes = 4 * kMiB, .codec = codec}, threads,
+               {.dtype = Dtype::bf16, .chunk_bytes = 64 * 1024}) {}
+  Tier& tier() override { return world_.tier(); }
+  NamespaceId namespace_id(NamespaceKind) override { return WarmWorld::kNamespace; }
+  void pump_until(const std::function<bool()>& ready) override {
+    while (!ready()) std::this_thread::yield();
+  }
+
+ private:
+  WarmWorld world_;
 };
 
 class SimColdUnderTest final : public TierUnderTest {
@@ -326,6 +342,8 @@ std::vector<TierFactory> durable_tiers() {
 std::vector<TierFactory> all_tiers() {
   std::vector<TierFactory> all = durable_tiers();
   all.push_back({"hot", [] { return std::make_unique<HotUnderTest>(); }});
+  all.push_back({"warm_coded", [] { return std::make_unique<WarmUnderTest>(true, 2); }});
+  all.push_back({"warm_plain", [] { return std::make_unique<WarmUnderTest>(false, 0); }});
   return all;
 }
 

@@ -24,6 +24,14 @@ ChunkDecoder& CodecWorker::decoder(std::size_t chunk_bytes_max) {
   return *decoder_;
 }
 
+MutableByteSpan CodecWorker::scratch(std::size_t bytes) {
+  if (bytes > scratch_bytes_) {
+    scratch_.reset(new std::byte[bytes]);
+    scratch_bytes_ = bytes;
+  }
+  return {scratch_.get(), bytes};
+}
+
 absl::StatusOr<std::unique_ptr<CodecPool>> CodecPool::start(std::size_t threads) {
   std::unique_ptr<CodecPool> pool(new CodecPool);
   for (std::size_t i = 0; i < threads; ++i) {

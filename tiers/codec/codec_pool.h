@@ -32,11 +32,15 @@ class CodecWorker {
   /// Both for chunks of at most this many plain bytes.
   ChunkEncoder& encoder(std::size_t chunk_bytes_max);
   ChunkDecoder& decoder(std::size_t chunk_bytes_max);
+  /// Memory to put bytes together in. What was there is gone.
+  MutableByteSpan scratch(std::size_t bytes);
 
  private:
   std::size_t encodes_max_ = 0, decodes_max_ = 0;
   std::optional<ChunkEncoder> encoder_;
   std::optional<ChunkDecoder> decoder_;
+  std::size_t scratch_bytes_ = 0;
+  std::unique_ptr<std::byte[]> scratch_;
 };
 
 class CodecPool {

@@ -11,8 +11,6 @@ namespace cairn::tiers {
 namespace {
 
 constexpr std::uint64_t kReservationDevice = 15;
-// What is shorter wins less than a record's header takes.
-constexpr std::size_t kCodedBytesMin = kKiB;
 
 /// What a block of that size may take, with the longest key and its copy in the footer.
 std::uint64_t record_bytes_max(std::uint32_t plain_bytes, std::uint32_t chunk_bytes) {

@@ -17,6 +17,9 @@
 
 namespace cairn::tiers {
 
+/// Shorter payloads are stored as they are: they win less than a record's header takes.
+constexpr std::size_t kCodedBytesMin = kKiB;
+
 /// Chunks [begin, end) of a payload.
 struct ChunkRange {
   std::uint32_t begin = 0, end = 0;

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// warm_tier.h — blocks in RAM as cold would store them: made smaller once, moved as bytes.
+//
+// What warm holds of a block is its image: the record that cold writes, header and payload, byte
+// for byte but for the place and the epoch, which whoever writes the record fills in. The codec
+// runs when a block comes from hot and never on the way to or from cold: an image is lent as parts
+// that a device writes from where they lie (image()), and made of what a device read (landing(),
+// adopt()).
+//
+//   header   in memory of its own: fixed part, key, chunk table, closing sum (record/format.h)
+//   payload  the chunks, one behind the other, in pages of 4 KiB, from the beginning of a page on;
+//            a rest of up to 2 KiB lies in a share (512 B, 1 or 2 KiB) of a page with others' rests
+//
+// So a block wastes less than 2 KiB, and records of up to 2 KiB are packed two to eight to a page;
+// one of 2 to 4 KiB takes a page. A page with a single share in use counts as a whole one.
+//
+// Pages lie in regions of anonymous memory. The lowest are given out first, so that neighbours
+// stay neighbours, and a chunk that lies in one piece is decoded from where it is. One that does
+// not is first put together in the thread's scratch, less than 3 % of what decoding it costs.
+//
+// A block is encoded by one thread, a batch by as many as the pool has: pieces of one block would
+// have to be moved together afterwards. Reads of large blocks are cut into pieces.
+//
+// A spare (an image whose block is hot again) is an image like any other: whoever lists its
+// location keeps it, and frees it when the room is wanted.
+//
+// Threading:  thread-safe. One lock (LockRank::warm_tier) guards slots, pages and counts; it is not
+//             held while bytes are encoded, decoded, copied or summed.
+// Blocking:   never, but for the coding itself where the pool has no threads; close() waits for
+//             what is under way.
+// Failure:    as Tier. Every read checks the header's closing sum, full name, version, length, and
+//             the sum of each chunk: what differs is `corruption`, and the destination garbage. So
+//             is a location that was freed before the read began; a read that began before ends
+//             well, and so does what was lent: pages go back when the last has left them.
+// Lifetime:   the codec's pool and clock outlive the tier, which outlives what it lent.
+//
+// Invariants:
+//   W1  used and reserved pages are resident; a page is free, used whole, or shared, never two
+//   W2  resident pages and what blocks cost beside never pass the capacity, but while they have yet
+//       to shrink after set_capacity()
+//   W3  an image that can be found is whole, and no byte of it changes any more
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/base/clock.h"
+#include "engine/namespace.h"
+#include "engine/tier.h"
+#include "tiers/codec/codec_pool.h"
+#include "tiers/record/record.h"
+
+namespace cairn::tiers {
+
+struct WarmOptions {
+  std::uint64_t capacity_bytes = kGiB;
+  /// Of memory that is mapped at once: whole pages, at most 256 MiB. The last region before the
+  /// capacity is smaller.
+  std::uint64_t region_bytes = 16 * kMiB;
+  bool huge_pages = true;  // asked for, not insisted on
+  bool codec = true;       // false: blocks are stored as they are
+};
+
+/// How blocks of a namespace are cut and coded; the same as cold's, or images would not be.
+struct WarmCoding {
+  Dtype dtype = Dtype::opaque;
+  std::uint32_t chunk_bytes = kOpaqueChunkBytes;
+};
+
+struct WarmContext {
+  CodecPool* codec = nullptr;
+  const Clock* clock = &system_clock();
+  /// Nothing where there is no such namespace. Called without a lock.
+  std::function<std::optional<WarmCoding>(NamespaceId)> coding;
+};
+
+/// An image, lent. All of it stays as it is while `hold` or a copy of it lives, also when the
+/// location is freed meanwhile; its pages count as used until then.
+struct WarmImage {
+  /// Place and epoch mean nothing. Expiry, parent and pin are as of the write: the catalog may know
+  /// better. Key and chunk table borrow.
+  RecordFields fields;
+  /// In order, fields.payload_length in all. Each but the last is whole pages and begins on a page.
+  std::vector<ByteSpan> payload;
+  std::shared_ptr<const void> hold;
+};
+
+/// A record that was read elsewhere, to be kept as it is.
+struct WarmAdoption {
+  /// In: from reserve() for its plain length; out: where the block is, null on failure.
+  Location location;
+  /// Whose name, version and place were checked by who read it. Borrowed until done.
+  RecordFields fields;
+  /// The stored payload, in order. Empty where it lies in what landing() gave. Unchanged until
+  /// done.
+  std::span<const ByteSpan> payload;
+  std::uint32_t stored_bytes = 0;  // out, as in TierWrite
+  absl::Status status;             // `corruption` where sums, lengths or encodings do not agree
+};
+
+class WarmTier : public Tier {
+ public:
+  /// `corruption` where nothing is stored there, or where its header's sum says so; the chunks are
+  /// not looked at.
+  virtual absl::StatusOr<WarmImage> image(Location location) = 0;
+
+  /// Pages for a stored payload of `payload_bytes`, at most the reserved plain length: whole pages
+  /// and page-aligned, so that a device reads into them, up to the end of the last. The location
+  /// then goes into one adopt() or one free(), after the device has let go of them.
+  virtual absl::StatusOr<std::vector<MutableByteSpan>> landing(Location location,
+                                                               std::uint32_t payload_bytes) = 0;
+
+  /// Keeps records without running the codec; each chunk's sum is checked first. Batch and done as
+  /// in write().
+  virtual void adopt(std::span<WarmAdoption> batch, Done done) = 0;
+
+  /// Changes the limit while running; shrinks at once by what is free, and then by what is freed.
+  virtual void set_capacity(std::uint64_t bytes) = 0;
+
+  virtual void check_invariants() const = 0;
+};
+
+/// `invalid_argument` for options that cannot be.
+absl::StatusOr<std::unique_ptr<WarmTier>> open_warm_tier(const WarmOptions& options,
+                                                         WarmContext context);
+
+}  // namespace cairn::tiers
