@@ -144,8 +144,8 @@ class WarmModel {
     WarmBlock& block = any_stored();
     const Location location = block.location;
     world_.free(block);
-    ASSERT_TRUE(has_code(world_.tier().image(location).status(), ErrorCode::corruption));
     blocks_.erase(location.bits);
+    ASSERT_TRUE(has_code(world_.tier().image(location).status(), ErrorCode::corruption));
   }
   void lend() {
     if (blocks_.empty()) return;
@@ -155,12 +155,12 @@ class WarmModel {
     images_.emplace_back(std::move(*image), block);
   }
   void return_image() {
-    const auto& [image, block] = images_.front();
+    const auto [image, block] = std::move(images_.front());
+    images_.pop_front();
     ASSERT_EQ(image.fields.key, block.key);
     std::string payload;
     for (const ByteSpan part : image.payload) payload += as_text(part);
     ASSERT_TRUE(tiers::check_payload(image.fields, as_bytes(payload)).ok());
-    images_.pop_front();
   }
   /// A block under another location, from its image and without the codec.
   void carry_over() {

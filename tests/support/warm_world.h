@@ -15,6 +15,7 @@
 
 #include "engine/base/check.h"
 #include "engine/base/hash128.h"
+#include "engine/base/status.h"
 #include "engine/base/text.h"
 #include "engine/completion.h"
 #include "tests/support/seed.h"
