@@ -62,6 +62,14 @@ std::uint32_t PageBits::lowest(std::uint32_t from) const {
   return pages_;
 }
 
+std::uint32_t PageBits::highest() const {
+  CAIRN_CHECK(count_ > 0);
+  std::size_t word = words_.size() - 1;
+  while (words_[word] == 0) --word;
+  return static_cast<std::uint32_t>(word * 64 + 63) -
+         static_cast<std::uint32_t>(std::countl_zero(words_[word]));
+}
+
 std::uint32_t PageBits::length(std::uint32_t page, std::uint32_t limit) const {
   std::uint32_t end = page;
   while (end < pages_ && end - page < limit && test(end)) ++end;
@@ -81,12 +89,13 @@ absl::Status PagePool::grow(std::uint64_t pages, std::uint64_t pages_max) {
   CAIRN_CHECK(pages <= pages_max);
   const std::uint64_t enough = resident_ + pages;
   const std::uint64_t limit = resident_ + pages_max;
-  for (std::uint32_t number = 0; number < regions_.size() && resident_ < enough; ++number) {
-    if (regions_[number] == nullptr) continue;
-    const std::uint32_t filled = regions_[number]->fill(
+  while (resident_ < enough && !with_hollow_.empty()) {
+    const std::uint32_t number = *with_hollow_.begin();
+    PageRegion& region = *regions_[number];
+    resident_ += region.fill(
         static_cast<std::uint32_t>(std::min<std::uint64_t>(enough - resident_, UINT32_MAX)));
-    if (filled > 0) with_free_.insert(number);
-    resident_ += filled;
+    with_free_.insert(number);
+    if (region.hollow.count() == 0) with_hollow_.erase(number);
   }
   while (resident_ < enough) {
     CAIRN_RETURN_IF_ERROR(add_region(std::min(region_pages_, limit - resident_)));
@@ -112,28 +121,33 @@ absl::Status PagePool::add_region(std::uint64_t pages) {
 
 std::uint64_t PagePool::shrink(std::uint64_t pages, std::uint64_t hollow_max, Retired& retired) {
   std::uint64_t given = 0;
-  for (std::size_t number = regions_.size(); number-- > 0 && given < pages;) {
+  for (auto number = static_cast<std::uint32_t>(regions_.size());
+       number-- > 0 && pages - given >= region_pages_;) {
     const PageRegion* const region = regions_[number].get();
-    if (region == nullptr || region->used() > 0 || region->resident() > pages - given) continue;
+    if (region == nullptr || region->used() > 0) continue;
     given += region->resident();
     retire(number, retired);
   }
   pages = given + std::min(pages - given, hollow_max);
-  for (std::size_t number = regions_.size(); number-- > 0 && given < pages;) {
-    if (regions_[number] == nullptr) continue;
+  while (given < pages && !with_free_.empty()) {
+    const std::uint32_t number = *with_free_.rbegin();
     PageRegion& region = *regions_[number];
     const std::uint32_t emptied = region.empty(
         static_cast<std::uint32_t>(std::min<std::uint64_t>(pages - given, UINT32_MAX)));
-    if (region.free.count() == 0) with_free_.erase(static_cast<std::uint32_t>(number));
-    resident_ -= emptied;
+    if (emptied == 0) break;
     given += emptied;
+    resident_ -= emptied;
+    with_hollow_.insert(number);
+    if (region.free.count() == 0) with_free_.erase(number);
+    if (region.resident() == 0) retire(number, retired);
   }
   return given;
 }
 
-void PagePool::retire(std::size_t number, Retired& retired) {
+void PagePool::retire(std::uint32_t number, Retired& retired) {
   resident_ -= regions_[number]->resident();
-  with_free_.erase(static_cast<std::uint32_t>(number));
+  with_free_.erase(number);
+  with_hollow_.erase(number);
   retired.push_back(std::move(regions_[number]));
 }
 
@@ -241,6 +255,7 @@ void PagePool::check_invariants() const {
   for (std::uint32_t number = 0; number < regions_.size(); ++number) {
     const PageRegion* const region = regions_[number].get();
     CAIRN_CHECK(with_free_.contains(number) == (region != nullptr && region->free.count() > 0));
+    CAIRN_CHECK(with_hollow_.contains(number) == (region != nullptr && region->hollow.count() > 0));
     for (std::size_t i = 0; i < kClasses; ++i) {
       CAIRN_CHECK(with_shares_[i].contains(number) ==
                   (region != nullptr && region->with_shares[i].count() > 0));

@@ -67,6 +67,8 @@ class PageBits {
   std::uint32_t count() const { return count_; }
   /// Of the lowest bit that is set at `from` or above; the number of pages where there is none.
   std::uint32_t lowest(std::uint32_t from = 0) const;
+  /// There is one.
+  std::uint32_t highest() const;
   /// How many from `page` on are set, at most `limit`.
   std::uint32_t length(std::uint32_t page, std::uint32_t limit) const;
 
@@ -116,13 +118,13 @@ class PagePool {
 
   absl::Status add_region(std::uint64_t pages);
   PageRegion& region_of(PageNumber page);
-  void retire(std::size_t number, Retired& retired);
+  void retire(std::uint32_t number, Retired& retired);
 
   const std::uint64_t region_pages_;
   const bool huge_pages_;
   std::uint64_t resident_ = 0, used_ = 0;
   std::vector<std::unique_ptr<PageRegion>> regions_;  // null where one was retired
-  std::set<std::uint32_t> with_free_;                 // regions
+  std::set<std::uint32_t> with_free_, with_hollow_;   // regions
   std::array<std::set<std::uint32_t>, kClasses> with_shares_;
 };
 

@@ -57,22 +57,17 @@ PageRegion::~PageRegion() {
 
 std::uint32_t PageRegion::empty(std::uint32_t limit) {
   std::uint32_t emptied = 0;
-  std::uint32_t end = pages_;
-  while (emptied < limit && free.count() > 0 && end > 0) {
-    if (!free.test(end - 1)) {
-      --end;
-      continue;
-    }
-    std::uint32_t begin = end;
+  while (emptied < limit && free.count() > 0) {
+    const std::uint32_t end = free.highest() + 1;
+    std::uint32_t begin = end - 1;
     while (begin > 0 && end - begin < limit - emptied && free.test(begin - 1)) --begin;
-    // Private anonymous memory: refused only where it is locked, and then it stays counted.
-    if (madvise(at(begin), (end - begin) * kPage, MADV_DONTNEED) != 0) return emptied;
+    // Refused only where the memory is locked, and then it stays counted.
+    if (madvise(at(begin), (end - begin) * kPage, MADV_DONTNEED) != 0) break;
     for (std::uint32_t page = begin; page < end; ++page) {
       free.clear(page);
       hollow.set(page);
     }
     emptied += end - begin;
-    end = begin;
   }
   return emptied;
 }

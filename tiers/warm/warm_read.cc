@@ -64,6 +64,7 @@ struct WarmTierImpl::ReadJob {
     absl::Status status;             // of a range
     bool is_part() const { return range.begin < range.end; }
   };
+  WarmTierImpl* tier = nullptr;
   std::vector<Item> items;
   std::vector<Work> works;
   std::atomic<std::size_t> left{0};
@@ -77,6 +78,7 @@ void WarmTierImpl::read(std::span<TierRead> batch, Done done) {
     return;
   }
   auto job = std::make_unique<ReadJob>();
+  job->tier = this;
   job->done = std::move(done);
   job->items.reserve(batch.size());
   const TimePoint now = context_.clock->now();
@@ -107,6 +109,7 @@ void WarmTierImpl::read(std::span<TierRead> batch, Done done) {
 
 /// Cuts the batch into work: small blocks together, large ones into pieces.
 void WarmTierImpl::run_reads(std::unique_ptr<ReadJob> job) {
+  job->works.reserve(job->items.size());
   std::size_t begin = 0, bytes = 0;
   const auto end_run = [&job, &begin, &bytes](std::size_t end) {
     if (bytes > 0) job->works.push_back({.begin = begin, .end = end, .range = {}, .status = {}});
@@ -138,8 +141,9 @@ void WarmTierImpl::run_reads(std::unique_ptr<ReadJob> job) {
   }
   running->left.store(works);
   for (std::size_t i = 0; i < works; ++i) {
+    // Two words: what AnyInvocable holds without an allocation.
     context_.codec->submit(
-        [this, running, i](CodecWorker& worker) { run_read_work(running, i, worker); });
+        [running, i](CodecWorker& worker) { running->tier->run_read_work(running, i, worker); });
   }
 }
 
@@ -187,6 +191,7 @@ absl::StatusOr<WarmImage> WarmTierImpl::image(Location location) {
     --lent_;
   });
   CAIRN_ASSIGN_OR_RETURN(out.fields, parse_record_header(held->header()));
+  out.payload.reserve(held->part_count());
   for (std::size_t i = 0; i < held->part_count(); ++i) out.payload.push_back(held->part(i));
   return out;
 }

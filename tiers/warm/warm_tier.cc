@@ -120,7 +120,11 @@ absl::Status WarmTierImpl::reserve(NamespaceId ns, std::span<const std::uint32_t
     side_bytes_ -= total.side_bytes;
     return resident;
   }
-  pool_.shrink(excess_pages(), UINT64_MAX, retired);  // what lies beside takes the place of pages
+  // What lies beside takes the place of pages.
+  if (const std::uint64_t excess = excess_pages();
+      excess > 0 && pool_.shrink(excess, UINT64_MAX, retired) < excess) {
+    allowed_bytes_ = std::max(allowed_bytes_, pool_.resident() * kPage + side_bytes_);
+  }
   reserved_pages_ += total.pages;
   for (std::size_t i = 0; i < plain_sizes.size(); ++i) {
     locations[i] =

@@ -16,10 +16,17 @@
 //
 // Pages lie in regions of anonymous memory. The lowest are given out first, so that neighbours
 // stay neighbours, and a chunk that lies in one piece is decoded from where it is. One that does
-// not is first put together in the thread's scratch, less than 3 % of what decoding it costs.
+// not is first put together in the thread's scratch. What is stored as it is is copied once.
+// Measured, one thread, CPU time, 2 MiB of bf16 in chunks of 32 KiB (docs/decisions/0007): writing
+// takes as long as encoding alone, within 4 %, reading as long as decoding alone, and an eighth
+// longer where no two pages of a block are neighbours.
 //
 // A block is encoded by one thread, a batch by as many as the pool has: pieces of one block would
 // have to be moved together afterwards. Reads of large blocks are cut into pieces.
+//
+// A read allocates some four times for a batch and not for each block, and costs a quarter of a
+// microsecond beside decoding; lending allocates twice. A write allocates some ten times for each
+// block, which is nothing beside encoding it.
 //
 // A spare (an image whose block is hot again) is an image like any other: whoever lists its
 // location keeps it, and frees it when the room is wanted.
@@ -27,7 +34,7 @@
 // Threading:  thread-safe. One lock (LockRank::warm_tier) guards slots, pages and counts; it is not
 //             held while bytes are encoded, decoded, copied or summed.
 // Blocking:   never, but for the coding itself where the pool has no threads; close() waits for
-//             what is under way.
+//             what is under way, and so is not for a done to call.
 // Failure:    as Tier. Every read checks the header's closing sum, full name, version, length, and
 //             the sum of each chunk: what differs is `corruption`, and the destination garbage. So
 //             is a location that was freed before the read began; a read that began before ends

@@ -51,6 +51,7 @@ struct WarmTierImpl::WriteJob {
       return write != nullptr ? write->payload.size() : adoption->fields.payload_length;
     }
   };
+  WarmTierImpl* tier = nullptr;
   std::vector<Item> items;
   std::vector<std::size_t> ends;  // of each piece of work, in items
   std::atomic<std::size_t> left{0};
@@ -87,6 +88,7 @@ absl::Status WarmTierImpl::check_write(const TierWrite& write,
 void WarmTierImpl::write(std::span<TierWrite> batch, Durability durability, Done done) {
   const bool open = begin_operation();
   auto job = std::make_unique<WriteJob>();
+  job->tier = this;
   job->done = std::move(done);
   for (TierWrite& write : batch) {
     write.status = absl::OkStatus();
@@ -131,6 +133,7 @@ absl::StatusOr<std::vector<MutableByteSpan>> WarmTierImpl::landing(Location loca
 void WarmTierImpl::adopt(std::span<WarmAdoption> batch, Done done) {
   const bool open = begin_operation();
   auto job = std::make_unique<WriteJob>();
+  job->tier = this;
   job->done = std::move(done);
   for (WarmAdoption& adoption : batch) {
     adoption.status = absl::OkStatus();
@@ -186,7 +189,7 @@ void WarmTierImpl::run_writes(std::unique_ptr<WriteJob> job) {
   WriteJob* const running = job.release();  // whoever is last deletes it
   for (std::size_t i = 0; i < works; ++i) {
     context_.codec->submit(
-        [this, running, i](CodecWorker& worker) { run_write_work(running, i, worker); });
+        [running, i](CodecWorker& worker) { running->tier->run_write_work(running, i, worker); });
   }
 }
 
