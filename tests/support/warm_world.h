@@ -54,6 +54,12 @@ inline WarmBlock make_block(std::uint64_t seed, std::size_t bytes, double noise 
           .stored_bytes = 0};
 }
 
+/// Small regions, so that a small tier has several.
+inline tiers::WarmOptions warm_options(std::uint64_t capacity, bool codec = true) {
+  return {
+      .capacity_bytes = capacity, .region_bytes = 256 * kKiB, .huge_pages = false, .codec = codec};
+}
+
 class WarmWorld {
  public:
   static constexpr NamespaceId kNamespace{1};

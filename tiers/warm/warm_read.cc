@@ -120,10 +120,10 @@ void WarmTierImpl::run_reads(std::unique_ptr<ReadJob> job) {
     const ReadJob::Item& item = job->items[i];
     if (!item.read->status.ok()) continue;
     const std::size_t size = item.fields.plain_length;
-    const std::size_t pieces = std::min(context_.codec->width(), size / kWarmWorkBytesMin + 1);
-    if (pieces > 1) {
+    if (size >= kWarmWorkBytesMin && context_.codec->width() > 1) {
       end_run(i);
-      for (const ChunkRange range : cut_chunks(item.fields.chunk_count(), pieces)) {
+      for (const ChunkRange range :
+           share_chunks(item.fields.chunk_count(), size, context_.codec->width())) {
         job->works.push_back({.begin = i, .end = i + 1, .range = range, .status = {}});
       }
       begin = i + 1;

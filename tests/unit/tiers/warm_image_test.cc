@@ -19,11 +19,6 @@ using test::Rng;
 using test::WarmBlock;
 using test::WarmWorld;
 
-WarmOptions options(std::uint64_t capacity, bool codec = true) {
-  return {
-      .capacity_bytes = capacity, .region_bytes = 256 * kKiB, .huge_pages = false, .codec = codec};
-}
-
 /// What a device would have after a vectored write of it.
 struct Carried {
   explicit Carried(const WarmImage& image)
@@ -75,9 +70,9 @@ class WarmImageTest : public ::testing::Test {
     return carried;
   }
 
-  WarmWorld from_{options(16 * kMiB)};
+  WarmWorld from_{test::warm_options(16 * kMiB)};
   // Runs no codec of its own: what it gives back decoded came encoded.
-  WarmWorld to_{options(16 * kMiB, false)};
+  WarmWorld to_{test::warm_options(16 * kMiB, false)};
 };
 
 TEST_F(WarmImageTest, ComesBackAsItWent) {
