@@ -18,6 +18,7 @@ enum class LockRank : std::uint16_t {
   mover = 650,          // the mover's queues; it asks the catalog while holding it
   catalog_shard = 600,  // one shard of the catalog; never two at once
   catalog_links = 500,  // parent and child lists, across shards; below the shards
+  token_tree = 450,     // one namespace's tree of token ids: calls nothing
   hot_tier = 400,       // regions and slots
   warm_tier = 375,         // slots and pages
   cold_tier = 350,      // what other threads may read of the cold tier's state

@@ -3,8 +3,10 @@
 //
 // Exists because libstdc++'s own mutex carries no capability attributes and Debian's
 // absl::Mutex is not instrumented for TSan. Not recursive, no try_lock: both hide a
-// wrong order.
+// wrong order. SharedMutex has a shared half for those who only read, and prefers writers.
 #pragma once
+
+#include <pthread.h>
 
 #include <chrono>
 #include <condition_variable>
@@ -24,9 +26,25 @@
 #define CAIRN_EXCLUDES(...) CAIRN_ANNOTATE(locks_excluded(__VA_ARGS__))
 #define CAIRN_ACQUIRE(...) CAIRN_ANNOTATE(acquire_capability(__VA_ARGS__))
 #define CAIRN_RELEASE(...) CAIRN_ANNOTATE(release_capability(__VA_ARGS__))
+#define CAIRN_ACQUIRE_SHARED(...) CAIRN_ANNOTATE(acquire_shared_capability(__VA_ARGS__))
+#define CAIRN_RELEASE_SHARED(...) CAIRN_ANNOTATE(release_shared_capability(__VA_ARGS__))
+#define CAIRN_RELEASE_ANY(...) CAIRN_ANNOTATE(release_generic_capability(__VA_ARGS__))
 #define CAIRN_NO_THREAD_SAFETY_ANALYSIS CAIRN_ANNOTATE(no_thread_safety_analysis)
 
 namespace cairn {
+
+namespace detail {
+/// The order in which a thread takes locks, in checked builds.
+#if defined(CAIRN_DCHECKS)
+void before_lock(LockRank rank);
+void after_lock(const void* lock, LockRank rank);
+void before_unlock(const void* lock);
+#else
+inline void before_lock(LockRank) {}
+inline void after_lock(const void*, LockRank) {}
+inline void before_unlock(const void*) {}
+#endif
+}  // namespace detail
 
 class CAIRN_CAPABILITY("mutex") Mutex {
  public:
@@ -35,12 +53,12 @@ class CAIRN_CAPABILITY("mutex") Mutex {
   Mutex& operator=(const Mutex&) = delete;
 
   void lock() CAIRN_ACQUIRE() {
-    before_lock();
+    detail::before_lock(rank_);
     mutex_.lock();
-    after_lock();
+    detail::after_lock(this, rank_);
   }
   void unlock() CAIRN_RELEASE() {
-    before_unlock();
+    detail::before_unlock(this);
     mutex_.unlock();
   }
 
@@ -48,15 +66,6 @@ class CAIRN_CAPABILITY("mutex") Mutex {
 
  private:
   friend class CondVar;
-#if defined(CAIRN_DCHECKS)
-  void before_lock() const;
-  void after_lock() const;
-  void before_unlock() const;
-#else
-  void before_lock() const {}
-  void after_lock() const {}
-  void before_unlock() const {}
-#endif
   std::mutex mutex_;
   const LockRank rank_;
 };
@@ -70,6 +79,51 @@ class CAIRN_SCOPED_CAPABILITY MutexLock {
 
  private:
   Mutex& mutex_;
+};
+
+/// Many readers or one writer. pthread's own lock and not std::shared_mutex, which lets readers
+/// in for as long as there are any while a writer waits. Not recursive, in neither half.
+class CAIRN_CAPABILITY("shared mutex") SharedMutex {
+ public:
+  explicit SharedMutex(LockRank rank);
+  ~SharedMutex() { pthread_rwlock_destroy(&lock_); }
+  SharedMutex(const SharedMutex&) = delete;
+  SharedMutex& operator=(const SharedMutex&) = delete;
+
+  void lock() CAIRN_ACQUIRE();
+  void lock_shared() CAIRN_ACQUIRE_SHARED();
+  /// Of either half.
+  void unlock() CAIRN_RELEASE_ANY();
+
+ private:
+  pthread_rwlock_t lock_;
+  const LockRank rank_;
+};
+
+class CAIRN_SCOPED_CAPABILITY SharedMutexLock {
+ public:
+  explicit SharedMutexLock(SharedMutex& mutex) CAIRN_ACQUIRE(mutex) : mutex_(mutex) {
+    mutex_.lock();
+  }
+  ~SharedMutexLock() CAIRN_RELEASE() { mutex_.unlock(); }
+  SharedMutexLock(const SharedMutexLock&) = delete;
+  SharedMutexLock& operator=(const SharedMutexLock&) = delete;
+
+ private:
+  SharedMutex& mutex_;
+};
+
+class CAIRN_SCOPED_CAPABILITY SharedMutexReadLock {
+ public:
+  explicit SharedMutexReadLock(SharedMutex& mutex) CAIRN_ACQUIRE_SHARED(mutex) : mutex_(mutex) {
+    mutex_.lock_shared();
+  }
+  ~SharedMutexReadLock() CAIRN_RELEASE() { mutex_.unlock(); }
+  SharedMutexReadLock(const SharedMutexReadLock&) = delete;
+  SharedMutexReadLock& operator=(const SharedMutexReadLock&) = delete;
+
+ private:
+  SharedMutex& mutex_;
 };
 
 /// Always wait in a loop that checks the condition. While waiting the rank stays

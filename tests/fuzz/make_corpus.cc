@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/hot_list.h"
+#include "engine/token_tree_saved.h"
 #include "tiers/codec/plane_codec.h"
 #include "tiers/cold/index_codec.h"
 #include "tiers/cold/state_file.h"
@@ -98,6 +99,17 @@ std::string chunk(Dtype dtype, std::size_t plain_bytes) {
   return out + std::string(as_text(ByteSpan(stored).first(encoded.stored_bytes)));
 }
 
+SavedTokenTree token_tree() {
+  SavedTokenTree tree{.block_tokens = 2, .roots = {{1, 2}, {3, 4}}, .blocks = {}, .tokens = {}};
+  tree.blocks = {{{{5, 6}}, 0, 0, true},
+                 {{{7, 8}}, 0, 1, false},
+                 {{{9, 1}}, 0, 2, true},
+                 {{{2, 3}}, 0, 1, true},
+                 {{{4, 5}}, 1, 0, true}};
+  tree.tokens = {1, 2, 300, 4, 5, 6, 70000, 8, 1U << 24, 10};
+  return tree;
+}
+
 void write(const std::filesystem::path& path, const std::string& bytes) {
   std::filesystem::create_directories(path.parent_path());
   std::ofstream(path, std::ios::binary) << bytes;
@@ -134,5 +146,9 @@ int main(int argc, char** argv) {
   write(root / "text/trace_line",
         R"({"timestamp": 27482, "input_length": 6955, "output_length": 52, "hash_ids": [46, 47]})");
   write(root / "text/hot_list", detail::encode_hot_list({{{1, 2}}, {{3, 4}}}));
+  const std::string tree = encode_token_tree(token_tree());
+  write(root / "token_tree/sealed", tree);
+  write(root / "token_tree/unsealed", tree.substr(0, tree.size() - sizeof(Hash128)));
+  write(root / "token_tree/empty", encode_token_tree({.block_tokens = 16}));
   return 0;
 }
