@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // token_node.h — one edge of a token tree with the node it leads to. Private to engine/token_*.
 //
-// An edge is a run of tokens, from depth `begin` (exclusive of nothing: that many tokens lie before
-// it) to `begin + length`. Blocks have a fixed number of tokens, so the k-th block of a path ends
-// at depth k × block_tokens, and an edge knows the id of each block that ends inside it: wherever
-// tokens are, the block that they are of is known. Edges may begin and end in the middle of a
-// block: blocks that differ in their last token alone share all tokens but that.
+// An edge is a run of tokens: `begin` of them lie before it, and it has `length`. Blocks have a
+// fixed number of tokens, so the k-th block of a path ends behind k × block_tokens tokens, and an
+// edge knows the id of each block that ends inside it: wherever tokens are, the block that they are
+// of is known. Edges may begin and end in the middle of a block: blocks that differ in their last
+// token alone share all tokens but that.
 //
 // A root is a node of length 0 with no parent.
 //
