@@ -21,13 +21,16 @@ TokenTree::~TokenTree() = default;
 TokenMatch TokenTree::match(const Hash128& root, std::span<const std::uint32_t> tokens,
                             std::span<BlockId> ids) const {
   // Relaxed, here and below: stamps and counters order nothing.
-  const std::uint64_t stamp = state_->clock.fetch_add(1, std::memory_order_relaxed);
   state_->matches.fetch_add(1, std::memory_order_relaxed);
   TokenNodes::Walk walk;
   {
     const SharedMutexReadLock lock(state_->mutex);
     walk = state_->nodes->walk(root, tokens, ids);
-    if (walk.deepest != nullptr) walk.deepest->used.store(stamp, std::memory_order_relaxed);
+    // Under the lock: a stamp from before it could be older than what the leaves already know.
+    if (walk.deepest != nullptr) {
+      walk.deepest->used.store(state_->clock.fetch_add(1, std::memory_order_relaxed),
+                               std::memory_order_relaxed);
+    }
   }
   if (walk.blocks > 0) state_->hits.fetch_add(1, std::memory_order_relaxed);
   return {walk.blocks, walk.blocks * state_->options.block_tokens, walk.tail};
