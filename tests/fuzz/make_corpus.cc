@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "engine/hot_list.h"
-#include "engine/token_tree_saved.h"
+#include "engine/tokens/token_tree_saved.h"
 #include "tiers/codec/plane_codec.h"
 #include "tiers/cold/index_codec.h"
 #include "tiers/cold/state_file.h"

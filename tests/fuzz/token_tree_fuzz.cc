@@ -5,8 +5,8 @@
 
 #include "engine/base/check.h"
 #include "engine/base/hash128.h"
-#include "engine/token_tree.h"
-#include "engine/token_tree_saved.h"
+#include "engine/tokens/token_tree.h"
+#include "engine/tokens/token_tree_saved.h"
 
 using namespace cairn;  // a target is one function
 

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "engine/token_tree.h"
+#include "engine/tokens/token_tree.h"
 #include "tests/support/seed.h"
 
 namespace cairn::test {

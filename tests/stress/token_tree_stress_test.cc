@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "engine/token_tree.h"
+#include "engine/tokens/token_tree.h"
 #include "tests/support/seed.h"
 
 namespace cairn::test {

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/token_tree.h"
+#include "engine/tokens/token_tree.h"
 #include "tests/support/seed.h"
 
 namespace cairn::test {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Longest cached prefix by token ids: what a match says after edges were split and merged, blocks
 // removed, put again, and told in any order; and that no shape of tree is a slow one.
-#include "engine/token_tree.h"
+#include "engine/tokens/token_tree.h"
 
 #include <gtest/gtest.h>
 

@@ -3,7 +3,7 @@
 #include <cstring>
 #include <new>
 
-#include "engine/token_nodes.h"
+#include "engine/tokens/token_nodes.h"
 
 namespace cairn::detail {
 namespace {

@@ -17,7 +17,7 @@
 #include <memory>
 #include <vector>
 
-#include "engine/token_node.h"
+#include "engine/tokens/token_node.h"
 
 namespace cairn::detail {
 

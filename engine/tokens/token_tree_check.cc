@@ -3,8 +3,8 @@
 #include <bit>
 
 #include "engine/base/text.h"
-#include "engine/token_nodes.h"
-#include "engine/token_tree_state.h"
+#include "engine/tokens/token_nodes.h"
+#include "engine/tokens/token_tree_state.h"
 
 namespace cairn::detail {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/token_nodes.h"
+#include "engine/tokens/token_nodes.h"
 
 #include <algorithm>
 #include <bit>

@@ -10,7 +10,7 @@
 #include <span>
 
 #include "engine/key.h"
-#include "engine/pointer_table.h"
+#include "engine/tokens/pointer_table.h"
 
 namespace cairn::detail {
 

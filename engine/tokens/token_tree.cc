@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/token_tree.h"
+#include "engine/tokens/token_tree.h"
 
 #include <utility>
 #include <vector>
 
 #include "engine/base/check.h"
 #include "engine/base/status.h"
-#include "engine/token_tree_state.h"
+#include "engine/tokens/token_tree_state.h"
 
 namespace cairn {
 

@@ -24,9 +24,9 @@
 #include <string>
 
 #include "engine/base/hash128.h"
-#include "engine/pointer_table.h"
-#include "engine/token_leaves.h"
-#include "engine/token_node.h"
+#include "engine/tokens/pointer_table.h"
+#include "engine/tokens/token_leaves.h"
+#include "engine/tokens/token_node.h"
 
 namespace cairn::detail {
 

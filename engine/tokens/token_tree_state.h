@@ -12,9 +12,9 @@
 #include <string>
 
 #include "engine/base/mutex.h"
-#include "engine/token_nodes.h"
-#include "engine/token_tree.h"
-#include "engine/token_waiting.h"
+#include "engine/tokens/token_nodes.h"
+#include "engine/tokens/token_tree.h"
+#include "engine/tokens/token_waiting.h"
 
 namespace cairn {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/token_tree_saved.h"
+#include "engine/tokens/token_tree_saved.h"
 
 #include <algorithm>
 #include <limits>

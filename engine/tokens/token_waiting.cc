@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/token_waiting.h"
+#include "engine/tokens/token_waiting.h"
 
 #include <algorithm>
 #include <new>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/token_leaves.h"
+#include "engine/tokens/token_leaves.h"
 
 #include "engine/base/check.h"
 

@@ -60,7 +60,7 @@
 
 #include "absl/status/status.h"
 #include "engine/key.h"
-#include "engine/token_tree_saved.h"
+#include "engine/tokens/token_tree_saved.h"
 
 namespace cairn {
 
