@@ -276,6 +276,7 @@ EngineStats EngineImpl::stats() const {
     stats.cold.usage = core_.cold->usage();
     stats.health = core_.cold->health();
     stats.counters = core_.cold->counters();
+    stats.codec = core_.cold->codec();
     stats.opened_clean = core_.cold->opened_clean();
   }
   for (const NamespaceState* ns : core_.namespaces.all()) {

@@ -67,6 +67,7 @@ struct EngineStats {
   std::uint64_t corrupt_blocks = 0;
   DurableHealth health;
   DurableCounters counters;
+  CodecReport codec;  // of what goes to cold
   LatencySummary hit_latency, miss_latency, put_latency;
 };
 

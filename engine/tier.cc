@@ -21,4 +21,16 @@ std::string_view removal_reason_name(RemovalReason reason) {
   CAIRN_UNREACHABLE();
 }
 
+std::string_view codec_use_name(CodecUse use) {
+  switch (use) {
+    case CodecUse::off:
+      return "off";
+    case CodecUse::on:
+      return "on";
+    case CodecUse::automatic:
+      return "auto";
+  }
+  CAIRN_UNREACHABLE();
+}
+
 }  // namespace cairn

@@ -175,6 +175,21 @@ struct DurableHealth {
   std::uint64_t refused_by_write_budget = 0;
 };
 
+enum class CodecUse : std::uint8_t {
+  off,
+  on,
+  automatic,  // unless decoding is slower than the disk
+};
+std::string_view codec_use_name(CodecUse use);
+
+/// How new blocks are stored. Since the opening; a rate is 0 until there was work to measure.
+struct CodecReport {
+  CodecUse use = CodecUse::off;
+  bool is_held_off = false;  // automatic, and decoding is the slower one
+  double disk_bytes_per_second = 0, decode_bytes_per_second = 0;
+  std::uint64_t plain_bytes = 0, stored_bytes = 0;  // of the blocks that were encoded
+};
+
 /// Of all of the store's lives. A crash may lose what the medium took since the last sync.
 struct DurableCounters {
   std::uint64_t payload_bytes_written = 0;  // as put
@@ -231,6 +246,7 @@ class DurableTier : public Tier {
   virtual std::uint64_t block_bytes_max() const = 0;
   virtual DurableHealth health() const = 0;
   virtual DurableCounters counters() const = 0;
+  virtual CodecReport codec() const { return {}; }
   /// Moves live blocks out of the poorest segments until at most `dead_fraction` of the
   /// space in use is dead.
   virtual void compact(double dead_fraction, std::function<void(absl::Status)> done) = 0;

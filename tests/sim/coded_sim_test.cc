@@ -18,7 +18,7 @@ namespace {
 SimStoreOptions options(std::uint64_t seed) {
   SimStoreOptions options = small_sim_store(seed);
   options.cold.cold_bytes = 64 * kMiB;
-  options.cold.codec = true;
+  options.cold.codec = CodecUse::on;
   return options;
 }
 
@@ -90,11 +90,11 @@ TEST_P(CodedSim, TakesLessAndGivesBackEveryByte) {
   EXPECT_LT(stored, plain * 9 / 10);
   // A life without the codec reads them, and what it writes is read with it.
   ASSERT_TRUE(store_.close().ok());
-  store_.options().cold.codec = false;
+  store_.options().cold.codec = CodecUse::off;
   open();
   put_some(10, Durability::written);
   ASSERT_TRUE(store_.close().ok());
-  store_.options().cold.codec = true;
+  store_.options().cold.codec = CodecUse::on;
   open();
   EXPECT_EQ(read_all(), 60U);
 }

@@ -22,6 +22,7 @@
 #include "engine/base/mutex.h"
 #include "engine/base/status.h"
 #include "engine/namespace.h"
+#include "tiers/cold/codec_choice.h"
 #include "tiers/cold/cold_tier.h"
 #include "tiers/cold/index.h"
 #include "tiers/io/device.h"
@@ -121,7 +122,8 @@ struct ColdCore {
         io_loop(*runtime.io_loop),
         index_loop(*runtime.index_loop),
         clock(*options_in.clock),
-        writes(options_in.write_errors_max) {}
+        writes(options_in.write_errors_max),
+        codec_choice(options_in.codec) {}
 
   // Constant after open.
   const ColdOptions options;
@@ -140,6 +142,7 @@ struct ColdCore {
   NamespaceTable namespaces;
   ColdCounts counts;
   WriteSwitch writes;
+  CodecChoice codec_choice;
   /// The next sequence number to give out; raised to what the index has set aside.
   std::atomic<std::uint64_t> next_sequence{1};
 };

@@ -180,6 +180,7 @@ void ColdReader::start(const std::shared_ptr<Request>& request) {
   }
   ++segment.reads_in_flight;
   ++requests_in_flight_;
+  core_.codec_choice.disk_began(core_.clock.now());
   transfer->finished = [this, request](Transfer& done) { finished(request, done); };
   queue_.submit(std::move(transfer), Lane::foreground);
 }
@@ -188,6 +189,7 @@ void ColdReader::finished(const std::shared_ptr<Request>& request, Transfer& tra
   Segment& segment = *request->segment;
   --requests_in_flight_;
   --segment.reads_in_flight;
+  core_.codec_choice.disk_ended(core_.clock.now(), transfer.error == 0 ? transfer.transferred : 0);
   if (!transfer.is_whole()) {
     if (transfer.error == 0) add(core_.counts.short_transfers);
     add(core_.counts.read_errors);
@@ -299,6 +301,7 @@ void ColdReader::deliver(const std::shared_ptr<Request>& request, Item& item,
   decoding->buffer = buffer;
   const std::vector<ChunkRange> pieces =
       share_chunks(fields.chunk_count(), destination.size(), codec_.width());
+  core_.codec_choice.decoding_began(core_.clock.now());
   decoding->statuses.resize(pieces.size());
   decoding->left.store(pieces.size());
   for (std::size_t i = 0; i < pieces.size(); ++i) {
@@ -322,7 +325,9 @@ void ColdReader::decoded(const std::shared_ptr<Decoding>& decoding) {
   Item& item = *decoding->item;
   const auto failed = std::find_if(decoding->statuses.begin(), decoding->statuses.end(),
                                    [](const absl::Status& status) { return !status.ok(); });
-  if (failed == decoding->statuses.end()) {
+  const bool is_whole = failed == decoding->statuses.end();
+  core_.codec_choice.decoding_ended(core_.clock.now(), is_whole ? decoding->plain.size() : 0);
+  if (is_whole) {
     finish(item, absl::OkStatus());
     return;
   }

@@ -54,7 +54,7 @@ struct ColdOptions {
   Duration gather_time = Duration::millis(2);
   std::uint64_t gather_bytes = kMiB;
   /// Whether new blocks are made smaller. What is there is read either way.
-  bool codec = false;
+  CodecUse codec = CodecUse::automatic;
   /// Page-aligned memory for transfers: what is kept for the next ones, and the cleaner's.
   std::uint64_t buffer_bytes = 40 * kMiB;
   /// Consecutive failures after which the tier is switched off, and a segment quarantined.

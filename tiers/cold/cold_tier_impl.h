@@ -125,6 +125,7 @@ class ColdTier final : public DurableTier {
   std::uint64_t block_bytes_max() const override { return block_bytes_max_; }
   DurableHealth health() const override;
   DurableCounters counters() const override;
+  CodecReport codec() const override { return core_.codec_choice.report(); }
   void compact(double dead_fraction, std::function<void(absl::Status)> done) override;
 
  private:

@@ -146,7 +146,7 @@ absl::Status ColdTier::prepare(WriteJob& job, std::size_t i, TierWrite& write) {
     return make_error(ErrorCode::invalid_argument, "the payload is longer than what was reserved");
   }
   item.chunks.resize(chunk_count_for(write.facts.plain_bytes, facts.chunk_bytes));
-  if (core_.options.codec && write.payload.size() >= kCodedBytesMin) {
+  if (write.payload.size() >= kCodedBytesMin && core_.codec_choice.should_encode()) {
     item.encoding.plain = write.payload;
     item.encoding.dtype = facts.dtype;
     item.encoding.chunk_bytes = facts.chunk_bytes;
@@ -220,6 +220,7 @@ void ColdTier::write(std::span<TierWrite> batch, Durability durability, Done don
       item.encoding.done = [this, job, &item] {
         item.is_encoded = true;
         item.append.payload = item.encoding.stored;
+        core_.codec_choice.encoded(item.encoding.plain.size(), item.encoding.stored.size());
         if (item.encoding.has_shrunk) {
           item.append.fields.codec = Codec::planes;
           item.append.fields.payload_length =

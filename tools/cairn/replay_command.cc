@@ -49,7 +49,11 @@ void add_replay_command(CommandLine& line) {
                Command::Zero::allowed);
   command.size("--cold", options.cold_limit,
                "Limit on disk, which the store keeps; else what it has, and of a new one 8 GiB");
-  command.flag("--codec", options.codec, "Make blocks smaller on their way to disk");
+  command.option("--codec", "auto|on|off", "Make blocks smaller on their way to disk [auto]",
+                 [&options](const std::string& typed) -> absl::Status {
+                   CAIRN_ASSIGN_OR_RETURN(options.codec, parse_codec_use(typed));
+                   return absl::OkStatus();
+                 });
   command.text("--model", options.model, "NAME", "Whose blocks: tiny, 1b, 8b, 70b or mla");
   command.count("--block-tokens", options.block_tokens, "Tokens for each id of the trace");
   command.durability("--durability", options.durability, "Of every put", "goes round by request");

@@ -10,6 +10,7 @@
 
 #include "engine/base/bytes.h"
 #include "engine/block.h"
+#include "engine/tier.h"
 
 namespace cairn::tools {
 
@@ -23,7 +24,7 @@ struct ReplayOptions {
   /// None: what a store that is there has for its limit, and of a new one kReplayColdBytes.
   std::optional<std::uint64_t> cold_limit;
   std::uint64_t cold_bytes = 0;  // what came of it
-  bool codec = false;            // blocks are made smaller on their way to disk
+  CodecUse codec = CodecUse::automatic;
   std::string model = "8b";
   std::uint64_t block_tokens = 512;
   std::optional<Durability> durability;  // none: goes round by request

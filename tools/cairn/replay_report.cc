@@ -2,6 +2,7 @@
 #include "tools/cairn/replay_report.h"
 
 #include "engine/base/text.h"
+#include "tools/cairn/codec_report.h"
 #include "tools/cairn/values.h"
 
 namespace cairn::tools {
@@ -92,6 +93,7 @@ Json replay_object(const ReplayReport& report) {
                            {"device_written", report.device_written_bytes}};
   object["compression_ratio"] =
       report.compression_ratio == 0 ? Json() : Json(report.compression_ratio);
+  object["codec"] = codec_object(report.codec);
   object["put_bytes_per_s"] = rate(totals.put_bytes, totals.put_ns);
   object["get_bytes_per_s"] = rate(totals.hot_bytes + totals.cold_bytes, totals.get_ns);
   object["verified_bytes"] = report.verified_bytes;
@@ -131,6 +133,10 @@ std::string replay_table(const ReplayReport& report) {
   table.add(
       {"stored", blocks(totals.put_blocks),
        concat(bytes(totals.put_bytes), ", ", format_rate(rate(totals.put_bytes, totals.put_ns)))});
+  if (report.compression_ratio != 0) {
+    table.add({"plain / on disk", format_fixed(report.compression_ratio, 2),
+               codec_remark(report.codec)});
+  }
   table.add({"evicted for room", blocks(report.evicted_blocks),
              concat("RAM ", bytes(report.options.hot_bytes), ", disk ",
                     bytes(report.options.cold_bytes))});

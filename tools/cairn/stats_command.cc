@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "engine/base/text.h"
+#include "tools/cairn/codec_report.h"
 #include "tools/cairn/commands.h"
 #include "tools/cairn/files.h"
 #include "tools/cairn/store_access.h"
@@ -100,6 +101,7 @@ Json stats_object(Store& store, const EngineStats& stats, const DiskUse& disk) {
   object["namespaces"] = std::move(namespaces);
   object["health"] = health_object(stats.health);
   object["counters"] = counters_object(stats.counters);
+  object["codec"] = codec_object(stats.codec);
   return object;
 }
 

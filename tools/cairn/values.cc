@@ -143,6 +143,13 @@ absl::StatusOr<Durability> parse_durability(std::string_view text) {
   return bad_value(text, "a durability: memory, written or durable");
 }
 
+absl::StatusOr<CodecUse> parse_codec_use(std::string_view text) {
+  for (const CodecUse one : {CodecUse::off, CodecUse::on, CodecUse::automatic}) {
+    if (text == codec_use_name(one)) return one;
+  }
+  return bad_value(text, "auto, on or off");
+}
+
 absl::StatusOr<double> parse_fraction(std::string_view text, FractionFrom from) {
   const auto value = parse_number(text);
   const bool enough = value && (*value > 0 || (*value == 0 && from == FractionFrom::zero));
