@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // codec — how much smaller a block of KV gets, and how fast, on one core: framing and sums
 // included, beside zstd -1 on the raw bytes and the order-0 bound of the same planes.
-#include <xxhash.h>
 #include <zstd.h>
 
 #include <array>
@@ -9,8 +8,8 @@
 #include <memory>
 
 #include "bench/measure.h"
+#include "bench/named/coded_blocks.h"
 #include "bench/named/named.h"
-#include "bench/workload/kv_model.h"
 #include "engine/base/status.h"
 #include "engine/base/text.h"
 #include "tiers/codec/plane_codec.h"
@@ -19,75 +18,7 @@
 namespace cairn::bench {
 namespace {
 
-using tiers::ChunkDecoder;
-using tiers::ChunkEncoder;
-using tiers::ChunkEncoding;
-using workload::KvModel;
-
 constexpr std::size_t kKeyBytes = 32;
-
-/// Blocks that together are larger than the caches, as in a store.
-struct Blocks {
-  Dtype dtype;
-  std::size_t block_bytes, chunk_bytes;
-  std::vector<std::vector<std::byte>> plain;
-
-  std::size_t bytes() const { return plain.size() * block_bytes; }
-  double giga(double seconds) const { return static_cast<double>(bytes()) / seconds / 1e9; }
-};
-
-absl::StatusOr<std::shared_ptr<Blocks>> make_blocks(Dtype dtype, std::size_t count) {
-  CAIRN_ASSIGN_OR_RETURN(const KvModel model, KvModel::make("8b", dtype));
-  auto blocks = std::make_shared<Blocks>();
-  blocks->dtype = dtype;
-  blocks->block_bytes = model.block_bytes();
-  blocks->chunk_bytes = plane_bytes(model.shape().layout, dtype);
-  for (std::size_t i = 0; i < count; ++i) {
-    blocks->plain.emplace_back(model.block_bytes());
-    model.fill({.namespace_name = "bench", .key = concat(i)}, blocks->plain.back());
-  }
-  return blocks;
-}
-
-/// A block as the record holds it.
-struct Image {
-  struct Chunk {
-    ChunkEncoding encoding;
-    std::size_t offset, bytes;
-    std::uint64_t sum;
-  };
-  std::vector<Chunk> chunks;
-  std::vector<std::byte> stored;
-  std::size_t stored_bytes = 0;
-};
-
-void encode(ChunkEncoder& encoder, const Blocks& blocks, std::size_t i, Image& image) {
-  image.stored.resize(blocks.block_bytes);
-  image.chunks.clear();
-  std::size_t end = 0;
-  const ByteSpan plain = blocks.plain[i];
-  for (std::size_t at = 0; at < plain.size(); at += blocks.chunk_bytes) {
-    const MutableByteSpan out = MutableByteSpan(image.stored).subspan(end, blocks.chunk_bytes);
-    const auto chunk = encoder.encode(blocks.dtype, plain.subspan(at, blocks.chunk_bytes), out);
-    image.chunks.push_back(
-        {chunk.encoding, end, chunk.stored_bytes, XXH3_64bits(out.data(), chunk.stored_bytes)});
-    end += chunk.stored_bytes;
-  }
-  image.stored_bytes = end;
-}
-
-absl::Status decode(ChunkDecoder& decoder, const Blocks& blocks, const Image& image,
-                    MutableByteSpan plain) {
-  for (std::size_t c = 0; c < image.chunks.size(); ++c) {
-    const Image::Chunk& chunk = image.chunks[c];
-    const ByteSpan stored = ByteSpan(image.stored).subspan(chunk.offset, chunk.bytes);
-    if (XXH3_64bits(stored.data(), stored.size()) != chunk.sum)
-      return make_error(ErrorCode::corruption, "the bench's own bytes have changed");
-    CAIRN_RETURN_IF_ERROR(decoder.decode(
-        chunk.encoding, stored, plain.subspan(c * blocks.chunk_bytes, blocks.chunk_bytes)));
-  }
-  return absl::OkStatus();
-}
 
 using Zstd = std::unique_ptr<ZSTD_CCtx, decltype(&ZSTD_freeCCtx)>;
 Zstd make_zstd() {
@@ -122,7 +53,7 @@ double order0_bound(const Blocks& blocks) {
 }
 
 double ratio_of(const Blocks& blocks) {
-  ChunkEncoder encoder(blocks.chunk_bytes);
+  tiers::ChunkEncoder encoder(blocks.chunk_bytes);
   Image image;
   std::size_t stored = 0;
   for (std::size_t i = 0; i < blocks.plain.size(); ++i) {
@@ -147,18 +78,6 @@ double zstd_ratio(const Blocks& blocks) {
   return static_cast<double>(blocks.bytes()) / static_cast<double>(stored);
 }
 
-Run encode_run(const std::shared_ptr<Blocks>& blocks) {
-  return [blocks]() -> absl::StatusOr<double> {
-    ChunkEncoder encoder(blocks->chunk_bytes);
-    Image image;
-    encode(encoder, *blocks, 0, image);
-    const Stopwatch watch;
-    for (std::size_t i = 0; i < blocks->plain.size(); ++i) encode(encoder, *blocks, i, image);
-    keep(image.stored_bytes);
-    return blocks->giga(watch.seconds());
-  };
-}
-
 Run zstd_encode_run(const std::shared_ptr<Blocks>& blocks) {
   return [blocks]() -> absl::StatusOr<double> {
     const Zstd zstd = make_zstd();
@@ -169,23 +88,6 @@ Run zstd_encode_run(const std::shared_ptr<Blocks>& blocks) {
                              kYardstickLevel));
     }
     return blocks->giga(watch.seconds());
-  };
-}
-
-Run decode_run(const std::shared_ptr<Blocks>& blocks) {
-  auto images = std::make_shared<std::vector<Image>>(blocks->plain.size());
-  ChunkEncoder encoder(blocks->chunk_bytes);
-  for (std::size_t i = 0; i < images->size(); ++i) encode(encoder, *blocks, i, (*images)[i]);
-  return [blocks, images]() -> absl::StatusOr<double> {
-    ChunkDecoder decoder(blocks->chunk_bytes);
-    std::vector<std::byte> plain(blocks->block_bytes);
-    const Stopwatch watch;
-    for (const Image& image : *images)
-      CAIRN_RETURN_IF_ERROR(decode(decoder, *blocks, image, plain));
-    const double speed = blocks->giga(watch.seconds());
-    if (plain != blocks->plain.back())
-      return make_error(ErrorCode::corruption, "a block did not come back");
-    return speed;
   };
 }
 

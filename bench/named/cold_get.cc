@@ -58,6 +58,7 @@ absl::StatusOr<Report> run_cold_get(const Settings& settings) {
     options.directory = directory->file(concat("store-", size.bytes));
     options.engine.hot_bytes = 32 * kMiB;
     options.cold.cold_bytes = 2 * data_bytes;
+    options.cold.codec = CodecUse::off;
     CAIRN_ASSIGN_OR_RETURN(const auto store, open_store(options));
     Engine& engine = store->engine();
     CAIRN_ASSIGN_OR_RETURN(const NamespaceId ns, engine.open_namespace({.name = "bench"}));

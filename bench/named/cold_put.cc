@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // cold-put — new blocks of 2 MiB acknowledged as `written`, from one thread and from four,
-// beside fio's writes and beside BlobDB's puts of the same entries.
+// beside fio's writes and beside BlobDB's puts of the same entries; and encoded on their way,
+// beside the lower of what fio writes of them and of what the encoder makes on all cores.
 #include <atomic>
 #include <filesystem>
 #include <future>
@@ -8,8 +9,10 @@
 #include <thread>
 
 #include "bench/named/blob_db.h"
+#include "bench/named/coded_blocks.h"
 #include "bench/named/disk_fixture.h"
 #include "bench/named/named.h"
+#include "bench/named/payloads.h"
 #include "engine/base/check.h"
 #include "engine/base/status.h"
 #include "engine/base/text.h"
@@ -35,16 +38,16 @@ absl::StatusOr<double> timed(unsigned threads, const std::function<absl::Status(
 
 class Putter {
  public:
-  Putter(Engine& engine, NamespaceId ns) : engine_(engine), ns_(ns) {
-    for (auto& memory : memory_) {
-      for (auto& half : memory) half = std::make_unique<AlignedMemory>(kBatch * kBlockBytes);
-    }
-  }
+  Putter(Engine& engine, NamespaceId ns, const Payloads& payloads)
+      : engine_(engine), ns_(ns), payloads_(payloads) {}
 
   absl::StatusOr<double> run(unsigned threads) {
     const std::uint64_t first = next_chain_;
     const std::size_t batches = kRoundBytes / (kBatch * kBlockBytes);
     next_chain_ += batches;
+    for (std::size_t i = 0; i < batches * kBatch; ++i) {
+      payloads_.fill(first + i / kBatch, i % kBatch, memory_.block(i, kBlockBytes));
+    }
     return timed(threads, [&](unsigned t) -> absl::Status {
       // Two batches in turns, so that one is under way while the other is made: as deep as fio.
       std::array<Batch, 2> flights;
@@ -52,7 +55,7 @@ class Putter {
       absl::Status status;
       for (std::size_t b = t; b < batches && status.ok(); b += threads, turn ^= 1U) {
         status = flights[turn].wait();
-        if (status.ok()) begin(flights[turn], *memory_[t][turn], first + b);
+        if (status.ok()) begin(flights[turn], b * kBatch, first + b);
       }
       for (Batch& batch : flights) {
         const absl::Status ended = batch.wait();
@@ -70,7 +73,7 @@ class Putter {
         const std::string key = bench_key(chain, i);
         LoadTarget wanted{.key = {key}, .buffer = target.bytes()};
         CAIRN_RETURN_IF_ERROR(engine_.load_sync(ns_, {&wanted, 1}));
-        if (!wanted.found || !is_stamped(target.bytes(), chain, i)) {
+        if (!wanted.found || !payloads_.is(chain, i, target.bytes())) {
           return make_error(ErrorCode::internal, "a block that was put is missing or wrong");
         }
       }
@@ -92,13 +95,13 @@ class Putter {
     }
   };
 
-  void begin(Batch& batch, AlignedMemory& memory, std::uint64_t chain) {
+  void begin(Batch& batch, std::size_t block, std::uint64_t chain) {
     batch.keys.clear();
     batch.blocks.clear();
     for (std::size_t i = 0; i < kBatch; ++i) batch.keys.push_back(bench_key(chain, i));
     for (std::size_t i = 0; i < kBatch; ++i) {
-      stamp(memory.block(i, kBlockBytes), chain, i);
-      batch.blocks.push_back({.key = batch.keys[i], .payload = memory.block(i, kBlockBytes)});
+      batch.blocks.push_back(
+          {.key = batch.keys[i], .payload = memory_.block(block + i, kBlockBytes)});
     }
     batch.done.emplace();
     engine_.put(ns_, batch.blocks, {}, [&batch](const std::vector<PutResult>& results) {
@@ -112,7 +115,8 @@ class Putter {
 
   Engine& engine_;
   NamespaceId ns_;
-  std::array<std::array<std::unique_ptr<AlignedMemory>, 2>, 4> memory_;
+  const Payloads& payloads_;
+  AlignedMemory memory_{kRoundBytes};  // what a round puts
   std::uint64_t next_chain_ = 0;
 };
 
@@ -133,6 +137,58 @@ absl::StatusOr<double> put_blob_db(const std::string& directory, unsigned thread
   });
 }
 
+std::string threads_name(unsigned threads) {
+  return threads == 1 ? "1 thread" : "4 threads";
+}
+
+FioJob fio_job(const DataDirectory& directory, unsigned threads) {
+  return {.directory = directory.path(),
+          .rw = "write",
+          .block_bytes = kBlockBytes,
+          .file_bytes = kRoundBytes / threads,
+          .depth = 8,
+          .jobs = static_cast<int>(threads)};
+}
+
+absl::Status add_encoded(const DataDirectory& directory, int rounds, std::uint64_t bytes,
+                         Report& report) {
+  StoreOptions options;
+  options.directory = directory.file("coded");
+  options.engine.hot_bytes = 128 * kMiB;
+  options.cold.cold_bytes = bytes + kGiB;
+  options.cold.codec = CodecUse::on;
+  CAIRN_ASSIGN_OR_RETURN(const auto store, open_store(options));
+  CAIRN_ASSIGN_OR_RETURN(const Payloads payloads, kv_payloads());
+  CAIRN_ASSIGN_OR_RETURN(const NamespaceId ns, store->engine().open_namespace(payloads.descriptor));
+  Putter putter(store->engine(), ns, payloads);
+  CAIRN_RETURN_IF_ERROR(putter.run(1).status());  // the ratio, and what a first round pays for
+  CAIRN_ASSIGN_OR_RETURN(const double ratio, stored_ratio(*store));
+  CAIRN_ASSIGN_OR_RETURN(const auto blocks, make_blocks(Dtype::bf16, 24));
+  const Run encode = encode_run(blocks);
+  const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
+  for (const unsigned threads : {1U, 4U}) {
+    const FioJob fio = fio_job(directory, threads);
+    Case shape{.name = concat("2 MiB, written, ", threads_name(threads), ", encoded"),
+               .unit = "GB/s of plain bytes",
+               .higher_is_better = true,
+               .yardstick = {concat("the lower of fio x ", ratio, " and encoding"), 0,
+                             concat(fio_how(fio), "; encoding: one core's speed x ", cores)},
+               .goal = {Goal::On::ratio, 0.8},
+               .note = describe_device(*store, directory.path())};
+    const auto yardstick = [&]() -> absl::StatusOr<double> {
+      CAIRN_ASSIGN_OR_RETURN(const double disk, run_fio(fio));
+      CAIRN_ASSIGN_OR_RETURN(const double encoding, encode());
+      return std::min(disk * ratio, encoding * cores);
+    };
+    CAIRN_ASSIGN_OR_RETURN(
+        Case done, compare(
+                       std::move(shape), rounds, [&] { return putter.run(threads); }, yardstick));
+    report.cases.push_back(std::move(done));
+    CAIRN_RETURN_IF_ERROR(putter.verify());
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<Report> run_cold_put(const Settings& settings) {
@@ -144,18 +200,15 @@ absl::StatusOr<Report> run_cold_put(const Settings& settings) {
   options.directory = directory->file("store");
   options.engine.hot_bytes = 128 * kMiB;
   options.cold.cold_bytes = 2 * bytes + kGiB;  // no cleaning: that is write-amp's business
+  options.cold.codec = CodecUse::off;
   CAIRN_ASSIGN_OR_RETURN(const auto store, open_store(options));
   CAIRN_ASSIGN_OR_RETURN(const NamespaceId ns, store->engine().open_namespace({.name = "bench"}));
-  Putter putter(store->engine(), ns);
+  const Payloads payloads = stamped_payloads();
+  Putter putter(store->engine(), ns, payloads);
   const std::string device = describe_device(*store, directory->path());
   for (const unsigned threads : {1U, 4U}) {
-    const FioJob fio{.directory = directory->path(),
-                     .rw = "write",
-                     .block_bytes = kBlockBytes,
-                     .file_bytes = kRoundBytes / threads,
-                     .depth = 8,
-                     .jobs = static_cast<int>(threads)};
-    const std::string who = threads == 1 ? "1 thread" : "4 threads";
+    const FioJob fio = fio_job(*directory, threads);
+    const std::string who = threads_name(threads);
     Case against_fio{.name = concat("2 MiB, written, ", who, ", against fio"),
                      .unit = "GB/s",
                      .higher_is_better = true,
@@ -180,6 +233,7 @@ absl::StatusOr<Report> run_cold_put(const Settings& settings) {
     report.cases.push_back(std::move(second));
     CAIRN_RETURN_IF_ERROR(putter.verify());
   }
+  CAIRN_RETURN_IF_ERROR(add_encoded(*directory, rounds, bytes, report));
   return report;
 }
 

@@ -145,6 +145,18 @@ std::string describe_device(const Store& store, const std::string& directory) {
   return text;
 }
 
+absl::StatusOr<double> stored_ratio(Store& store) {
+  std::uint64_t plain = 0, stored = 0;
+  std::string cursor;
+  do {
+    CAIRN_RETURN_IF_ERROR(store.cold().scan(cursor, 1024, [&](const StoredBlock& block) {
+      plain += block.facts.plain_bytes;
+      stored += block.stored_bytes;
+    }));
+  } while (!cursor.empty());
+  return static_cast<double>(plain) / static_cast<double>(stored);
+}
+
 bool drop_page_cache() {
   sync();
   std::ofstream control("/proc/sys/vm/drop_caches");

@@ -68,6 +68,9 @@ absl::StatusOr<double> run_fio(const FioJob& job);
 /// "io_uring, O_DIRECT, ext4 on /dev/vda", for notes.
 std::string describe_device(const Store& store, const std::string& directory);
 
+/// Plain bytes of all that is stored, by what they take on disk.
+absl::StatusOr<double> stored_ratio(Store& store);
+
 /// Asks the kernel to forget what it has cached; false where that is not allowed.
 bool drop_page_cache();
 

@@ -101,6 +101,7 @@ absl::StatusOr<Report> run_write_amp(const Settings& settings) {
     options.directory = directory->file(name);
     options.engine.hot_bytes = 64 * kMiB;
     options.cold.cold_bytes = cold_bytes;
+    options.cold.codec = CodecUse::off;
     return open_store(options);
   };
   struct Fresh {
