@@ -53,7 +53,7 @@ class Chains {
       CAIRN_RETURN_IF_ERROR(engine().load_sync(ns_, targets));
       seconds += watch.seconds();
       for (std::size_t i = 0; i < kChainBlocks; ++i) {
-        if (!targets[i].found || !payloads_.is(chain, i, target_.block(i, kBlockBytes))) {
+        if (!targets[i].found || !payloads_.is(target_.block(i, kBlockBytes), chain, i)) {
           return make_error(ErrorCode::internal, "a block was missing or wrong");
         }
       }
@@ -76,7 +76,7 @@ class Chains {
         for (std::size_t i = 0; i < kBatch; ++i) keys.push_back(bench_key(chain, first + i));
         std::vector<PutBlock> batch;
         for (std::size_t i = 0; i < kBatch; ++i) {
-          payloads_.fill(chain, first + i, memory.block(i, kBlockBytes));
+          payloads_.fill(memory.block(i, kBlockBytes), chain, first + i);
           batch.push_back({.key = keys[i], .payload = memory.block(i, kBlockBytes)});
         }
         for (const PutResult& result : engine().put_sync(ns_, batch))

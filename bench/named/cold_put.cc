@@ -46,7 +46,7 @@ class Putter {
     const std::size_t batches = kRoundBytes / (kBatch * kBlockBytes);
     next_chain_ += batches;
     for (std::size_t i = 0; i < batches * kBatch; ++i) {
-      payloads_.fill(first + i / kBatch, i % kBatch, memory_.block(i, kBlockBytes));
+      payloads_.fill(memory_.block(i, kBlockBytes), first + i / kBatch, i % kBatch);
     }
     return timed(threads, [&](unsigned t) -> absl::Status {
       // Two batches in turns, so that one is under way while the other is made: as deep as fio.
@@ -73,7 +73,7 @@ class Putter {
         const std::string key = bench_key(chain, i);
         LoadTarget wanted{.key = {key}, .buffer = target.bytes()};
         CAIRN_RETURN_IF_ERROR(engine_.load_sync(ns_, {&wanted, 1}));
-        if (!wanted.found || !payloads_.is(chain, i, target.bytes())) {
+        if (!wanted.found || !payloads_.is(target.bytes(), chain, i)) {
           return make_error(ErrorCode::internal, "a block that was put is missing or wrong");
         }
       }

@@ -5,6 +5,7 @@
 
 #include "bench/named/disk_fixture.h"
 #include "bench/workload/kv_model.h"
+#include "engine/base/status.h"
 
 namespace cairn::bench {
 
@@ -17,12 +18,12 @@ absl::StatusOr<Payloads> kv_payloads() {
   const auto model = std::make_shared<workload::KvModel>(std::move(made));
   return Payloads{.descriptor = model->descriptor("bench", 16),
                   .fill =
-                      [model](std::uint64_t chain, std::uint64_t index, MutableByteSpan out) {
+                      [model](MutableByteSpan out, std::uint64_t chain, std::uint64_t index) {
                         const std::string key = bench_key(chain, index);
                         model->fill({.namespace_name = "bench", .key = key}, out);
                       },
                   .is =
-                      [model](std::uint64_t chain, std::uint64_t index, ByteSpan bytes) {
+                      [model](ByteSpan bytes, std::uint64_t chain, std::uint64_t index) {
                         const std::string key = bench_key(chain, index);
                         return model->verify({.namespace_name = "bench", .key = key}, bytes);
                       }};

@@ -16,8 +16,8 @@ namespace cairn::bench {
 /// Of blocks of 2 MiB, by their chain and their place in it.
 struct Payloads {
   NamespaceDescriptor descriptor;
-  std::function<void(std::uint64_t chain, std::uint64_t index, MutableByteSpan)> fill;
-  std::function<bool(std::uint64_t chain, std::uint64_t index, ByteSpan)> is;
+  std::function<void(MutableByteSpan, std::uint64_t chain, std::uint64_t index)> fill;
+  std::function<bool(ByteSpan, std::uint64_t chain, std::uint64_t index)> is;
 };
 
 /// Stamped and else as they are: next to no work beside the disk's.
