@@ -145,7 +145,7 @@ TEST(RandomKill, UnderEvictionAndCleaningOnlyWhatWasToldOfIsGone) {
   const std::uint64_t seed = announce_seed();
   std::uint64_t told = 0;
   const std::size_t kills = scaled(60);
-  run_kills(48 * kMiB, kills, seed, &told);
+  run_kills(40 * kMiB, kills, seed, &told);
   // A tenth of them, under a sanitizer, may not come that far.
   if (kills >= 60) {
     EXPECT_GT(told, 0U) << "no eviction";

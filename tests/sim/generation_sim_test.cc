@@ -96,7 +96,7 @@ class GenerationSim : public ::testing::Test {
     open();
   }
 
-  ColdWorld world_{{.seed = 29}};
+  ColdWorld world_{{.seed = 29, .cold = {.codec = CodecUse::off}}};
   NamespaceId ns_{};
   int next_ = 0;
 };

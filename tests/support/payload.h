@@ -3,8 +3,9 @@
 // any block without keeping a copy.
 //
 // Every eight bytes differ from those of every other key, version and position: a block that
-// is swapped, shifted, stale, torn or foreign is told from the right one. Every other payload is
-// of five bits a byte, which the codec makes smaller. Not KV-like: that is bench/workload/kv_model.h.
+// is swapped, shifted, stale, torn or foreign is told from the right one. Every other payload has
+// five bits a byte, which the codec makes smaller. Not a KV-like payload: those are in
+// bench/workload/kv_model.h.
 //
 // Threading: pure functions. Blocking: cpu.
 #pragma once
@@ -19,12 +20,16 @@
 
 namespace cairn::test {
 
-inline std::uint64_t payload_word(std::uint64_t seed, std::uint64_t index) {
+inline std::uint64_t dense_word(std::uint64_t seed, std::uint64_t index) {
   std::uint64_t z = seed + (index + 1) * 0x9e3779b97f4a7c15ULL;  // splitmix64
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
   z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-  z ^= z >> 31;
-  return seed % 2 == 0 ? z : z & 0x1f1f1f1f1f1f1f1fULL;
+  return z ^ (z >> 31);
+}
+
+inline std::uint64_t payload_word(std::uint64_t seed, std::uint64_t index) {
+  const std::uint64_t word = dense_word(seed, index);
+  return seed % 2 == 0 ? word : word & 0x1f1f1f1f1f1f1f1fULL;
 }
 
 inline std::uint64_t payload_seed(std::string_view key, std::uint64_t version) {

@@ -113,7 +113,7 @@ TEST_F(VerifyTest, FindsASoundStoreSound) {
   EXPECT_EQ(report.ok, 12U);
   EXPECT_EQ(report.bad(), 0U);
   EXPECT_EQ(report.orphans, 0U);
-  EXPECT_GT(report.bytes, 4 * 300000U);
+  EXPECT_GT(report.bytes, 4 * 150000U);  // some of them are stored smaller
 }
 
 TEST_F(VerifyTest, NamesEachKindOfDamage) {
