@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -154,7 +155,7 @@ absl::StatusOr<double> stored_ratio(Store& store) {
       stored += block.stored_bytes;
     }));
   } while (!cursor.empty());
-  return static_cast<double>(plain) / static_cast<double>(stored);
+  return std::round(100.0 * static_cast<double>(plain) / static_cast<double>(stored)) / 100;
 }
 
 bool drop_page_cache() {

@@ -68,7 +68,7 @@ absl::StatusOr<double> run_fio(const FioJob& job);
 /// "io_uring, O_DIRECT, ext4 on /dev/vda", for notes.
 std::string describe_device(const Store& store, const std::string& directory);
 
-/// Plain bytes of all that is stored, by what they take on disk.
+/// Plain bytes of all that is stored, by what they take on disk; two digits behind the point.
 absl::StatusOr<double> stored_ratio(Store& store);
 
 /// Asks the kernel to forget what it has cached; false where that is not allowed.
