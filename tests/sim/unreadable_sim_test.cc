@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
@@ -58,7 +59,11 @@ class Unreadable : public ::testing::Test {
     }
     return first;
   }
-  void make_unreadable(std::uint64_t page) { store_->disk().make_unreadable(segment(), page); }
+  void TearDown() override { std::printf("cairn-count: unreadable_pages=%d\n", made_); }
+  void make_unreadable(std::uint64_t page) {
+    store_->disk().make_unreadable(segment(), page);
+    ++made_;
+  }
   /// How many blocks are there, each with its bytes.
   int count() {
     int found = 0;
@@ -80,6 +85,7 @@ class Unreadable : public ::testing::Test {
 
   std::unique_ptr<SimStore> store_;
   NamespaceId ns_{};
+  int made_ = 0;
   Rng rng_{1};
 };
 
