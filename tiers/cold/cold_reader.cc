@@ -30,6 +30,7 @@ struct ColdReader::Item {
   Place place;
   NamespaceFacts facts;
   bool direct = false;
+  bool is_encoded = false;           // as was seen when it was read directly
   std::uint32_t payload_offset = 0;  // where it is read directly
   bool done = false;
   int attempts = 0;
@@ -232,7 +233,10 @@ void ColdReader::finished(const std::shared_ptr<Request>& request, Transfer& tra
         std::memcpy(destination.data() + destination.size() - rest, tail.data(), rest);
       }
       const absl::StatusOr<RecordFields> fields = check(*item, record, request->direct);
-      if (!fields.ok()) {
+      if (request->direct && item->is_encoded) {
+        item->direct = false;
+        plan(request->job, std::span<Item* const>(&item, 1));
+      } else if (!fields.ok()) {
         ask_index(request->job, *item, fields.status());
       } else {
         deliver(request, *item, *fields, record, whole);
@@ -250,10 +254,14 @@ bool ColdReader::is_cut_short(const Segment& segment, const Transfer& transfer) 
 }
 
 /// All but the payload.
-absl::StatusOr<RecordFields> ColdReader::check(const Item& item, ByteSpan record,
-                                               bool direct) const {
+absl::StatusOr<RecordFields> ColdReader::check(Item& item, ByteSpan record, bool direct) const {
   const TierRead& read = *item.read;
   CAIRN_ASSIGN_OR_RETURN(const RecordFields fields, parse_record_header(record));
+  if (direct && fields.codec != Codec::none) {
+    // It has shrunk by less than records are rounded to, so its length did not tell.
+    item.is_encoded = true;
+    return make_error(ErrorCode::corruption, "an encoded record was read in place");
+  }
   const Segment& segment = *table_.find(item.place.segment);
   CAIRN_RETURN_IF_ERROR(check_place(fields, {.store = core_.store,
                                              .segment = item.place.segment,
@@ -261,7 +269,7 @@ absl::StatusOr<RecordFields> ColdReader::check(const Item& item, ByteSpan record
                                              .offset = item.place.offset}));
   CAIRN_RETURN_IF_ERROR(check_name(fields, read.name));
   const bool is_where_it_was_read =
-      direct ? fields.codec == Codec::none && fields.payload_offset == item.payload_offset
+      direct ? fields.payload_offset == item.payload_offset
              : fields.payload_offset + std::uint64_t{fields.payload_length} <= record.size();
   const bool same = fields.kind == RecordKind::block && fields.epoch == item.facts.epoch &&
                     fields.sequence == read.sequence &&

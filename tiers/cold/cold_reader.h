@@ -72,7 +72,7 @@ class ColdReader {
   void start(const std::shared_ptr<Request>& request);
   void finished(const std::shared_ptr<Request>& request, Transfer& transfer);
   bool is_cut_short(const Segment& segment, const Transfer& transfer) const;
-  absl::StatusOr<RecordFields> check(const Item& item, ByteSpan record, bool direct) const;
+  absl::StatusOr<RecordFields> check(Item& item, ByteSpan record, bool direct) const;
   void deliver(const std::shared_ptr<Request>& request, Item& item, const RecordFields& fields,
                ByteSpan record, const std::shared_ptr<Buffer>& buffer);
   void decoded(const std::shared_ptr<Decoding>& decoding);
