@@ -327,8 +327,7 @@ Segment* SegmentTable::poorest(bool any) {
     if (segment->writes_in_flight > 0 || segment->records_pending > 0 || segment->sync_in_flight)
       continue;
     if (segment->cleaning_failures >= kCleaningFailuresMax || segment->is_resuming) continue;
-    const bool worth =
-        is_worth_cleaning(*segment) || (any && segment->dead() > 0);
+    const bool worth = is_worth_cleaning(*segment) || (any && segment->dead() > 0);
     if (!worth) continue;
     if (best == nullptr || value(*segment) > value(*best)) best = segment.get();
   }
@@ -388,7 +387,7 @@ std::uint64_t SegmentTable::oldest_opening(const Segment* except) const {
 }
 
 std::uint64_t SegmentTable::occupied(const Segment& segment) const {
-  if (segment.quarantined && segment.has_file) return segment_bytes_;  // it takes nothing any more
+  if (segment.quarantined && segment.has_file) return 0;  // the capacity is without it
   if (segment.is_resumable) return segment.data_end - std::min(segment.data_end, segment.dead());
   switch (segment.phase) {
     case SegmentPhase::free:
@@ -410,6 +409,7 @@ std::uint64_t SegmentTable::occupied(const Segment& segment) const {
 SegmentTable::Share SegmentTable::share_of(const Segment& segment) const {
   Share share;
   share.occupied = occupied(segment);
+  share.out_of_use = segment.quarantined && segment.has_file ? 1 : 0;
   if (segment.is_in_use()) share.dead = segment.dead();
   const bool is_users = segment.phase == SegmentPhase::open && segment.stream == Stream::user;
   if ((is_users || segment.is_resumable) && !segment.poisoned && !segment.quarantined) {
@@ -427,6 +427,7 @@ void SegmentTable::touch(Segment& segment) {
   const Share share = share_of(segment);
   total_.occupied += share.occupied - old.occupied;
   total_.dead += share.dead - old.dead;
+  total_.out_of_use += share.out_of_use - old.out_of_use;
   if (share.tail > 0 && old.tail == 0) tails_.push_back(segment.id);
   if (share.tail == 0 && old.tail > 0) std::erase(tails_, segment.id);
   if (share.worth_cleaning != old.worth_cleaning) {
@@ -445,7 +446,8 @@ void SegmentTable::set_phase(Segment& segment, SegmentPhase phase) {
 
 void SegmentTable::publish() {
   SpaceView view;
-  view.capacity = limit_ > kReservedSegments ? (limit_ - kReservedSegments) * segment_bytes_ : 0;
+  const std::uint32_t unusable = kReservedSegments + total_.out_of_use;
+  view.capacity = limit_ > unusable ? (limit_ - unusable) * segment_bytes_ : 0;
   view.occupied = total_.occupied;
   view.dead = total_.dead;
   const std::uint32_t held = cleaner_is_open_ ? 1 : 0;

@@ -195,6 +195,7 @@ class SegmentTable {
   // sums over segments_, kept by touch()
   struct Share {
     std::uint64_t occupied = 0, dead = 0, tail = 0;
+    std::uint32_t out_of_use = 0;                 // quarantined, with its file
     bool worth_cleaning = false, marked = false;  // marked: and worth cleaning
   };
   Share share_of(const Segment& segment) const;

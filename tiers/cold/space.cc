@@ -42,6 +42,9 @@ absl::Status Space::admit(std::uint64_t bytes, std::uint64_t largest) {
     return make_error(ErrorCode::no_space, "the index has reached its share of the limit");
   }
   const std::uint64_t wanted = reserved_ + bytes;
+  if (view_.is_known && view_.capacity == 0) {  // no eviction would help
+    return make_error(ErrorCode::degraded, "nearly all segments are out of use; check the disk");
+  }
   if (view_.is_known && view_.occupied + wanted > view_.capacity) {
     return make_error(ErrorCode::no_space,
                       concat("the cold tier is full: ", view_.occupied, " of ", view_.capacity,
