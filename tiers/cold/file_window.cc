@@ -46,8 +46,13 @@ void FileWindow::FreeMemory::operator()(std::byte* memory) const {
   std::free(memory);
 }
 
-FileWindow::FileWindow(Device& device, FileId file, std::uint64_t size, std::uint64_t read_ahead)
-    : device_(device), file_(file), size_(size), read_ahead_(read_ahead) {}
+FileWindow::FileWindow(Device& device, FileId file, std::uint64_t size, std::uint64_t read_ahead,
+                       Unreadable unreadable)
+    : device_(device),
+      file_(file),
+      size_(size),
+      read_ahead_(read_ahead),
+      unreadable_is_(unreadable) {}
 
 FileWindow::~FileWindow() {
   device_.close_file(file_);
@@ -55,10 +60,12 @@ FileWindow::~FileWindow() {
 
 absl::StatusOr<std::unique_ptr<FileWindow>> FileWindow::open(Device& device,
                                                              const std::string& path,
-                                                             std::uint64_t read_ahead) {
+                                                             std::uint64_t read_ahead,
+                                                             Unreadable unreadable) {
   CAIRN_ASSIGN_OR_RETURN(const FileInfo info, device.info(path));
   CAIRN_ASSIGN_OR_RETURN(const FileId file, device.open_file(path, OpenMode::read));
-  return std::unique_ptr<FileWindow>(new FileWindow(device, file, info.bytes, read_ahead));
+  return std::unique_ptr<FileWindow>(
+      new FileWindow(device, file, info.bytes, read_ahead, unreadable));
 }
 
 absl::StatusOr<ByteSpan> FileWindow::at(std::uint64_t offset, std::uint64_t length) {
@@ -91,7 +98,9 @@ absl::Status FileWindow::fill(std::uint64_t begin, std::uint64_t bytes) {
   const std::uint64_t want = std::min(bytes, round_up(size_, kPage) - begin);
   const MutableByteSpan target(memory_.get(), want);
   absl::Status status = read_all(begin, target);
-  if (has_code(status, ErrorCode::io)) status = read_by_page(begin, target);
+  if (has_code(status, ErrorCode::io) && unreadable_is_ == Unreadable::fill) {
+    status = read_by_page(begin, target);
+  }
   CAIRN_RETURN_IF_ERROR(status);
   end_ = std::min(begin + want, size_);
   return absl::OkStatus();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// file_window.h — reads ranges of one file with read-ahead, and goes on where a sector cannot be
-// read.
+// file_window.h — reads ranges of one file with read-ahead, and where it is asked to, goes on where
+// a sector cannot be read.
 //
 // For tools, repair and opening, not for the data path. What the medium will not give is asked for
 // once more page by page; the pages that still fail are filled with a byte that matches no header
@@ -8,7 +8,8 @@
 //
 // Threading:  the device must have no other poller while it runs.
 // Blocking:   disk.
-// Failure:    `io` where more than kUnreadableBytesMax of the file cannot be read.
+// Failure:    `io` where more than kUnreadableBytesMax of the file cannot be read, or any of it
+//             that counts as an error.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +25,9 @@
 
 namespace cairn::tiers {
 
+/// What a sector that cannot be read is: an error, or a page of bytes that match nothing.
+enum class Unreadable : std::uint8_t { error, fill };
+
 class FileWindow {
  public:
   static constexpr std::uint64_t kReadAhead = 2 * kMiB;
@@ -31,7 +35,8 @@ class FileWindow {
   /// what is left.
   static constexpr std::uint64_t kUnreadableBytesMax = 256 * kKiB;
   static absl::StatusOr<std::unique_ptr<FileWindow>> open(Device& device, const std::string& path,
-                                                          std::uint64_t read_ahead = kReadAhead);
+                                                          std::uint64_t read_ahead = kReadAhead,
+                                                          Unreadable unreadable = Unreadable::fill);
   ~FileWindow();
   FileWindow(const FileWindow&) = delete;
   FileWindow& operator=(const FileWindow&) = delete;
@@ -50,7 +55,8 @@ class FileWindow {
     void operator()(std::byte* memory) const;
   };
 
-  FileWindow(Device& device, FileId file, std::uint64_t size, std::uint64_t read_ahead);
+  FileWindow(Device& device, FileId file, std::uint64_t size, std::uint64_t read_ahead,
+             Unreadable unreadable);
   absl::Status fill(std::uint64_t begin, std::uint64_t bytes);
   absl::Status read_all(std::uint64_t begin, MutableByteSpan target);
   absl::Status read_by_page(std::uint64_t begin, MutableByteSpan target);
@@ -59,6 +65,7 @@ class FileWindow {
   const FileId file_;
   const std::uint64_t size_;
   const std::uint64_t read_ahead_;
+  const Unreadable unreadable_is_;
   std::unique_ptr<std::byte, FreeMemory> memory_;
   std::uint64_t capacity_ = 0;
   std::uint64_t begin_ = 0;  // of what memory_ holds

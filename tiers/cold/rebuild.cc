@@ -245,7 +245,7 @@ absl::StatusOr<std::optional<SegmentHeader>> first_page(Device& device, const st
                                                         SegmentId id,
                                                         const Superblock& superblock) {
   CAIRN_ASSIGN_OR_RETURN(const std::unique_ptr<FileWindow> file,
-                         FileWindow::open(device, path, kPage));
+                         FileWindow::open(device, path, kPage, Unreadable::error));
   CAIRN_ASSIGN_OR_RETURN(const ByteSpan page, file->at(0, kPage));
   const absl::StatusOr<SegmentHeader> header = parse_segment_header(page);
   if (!header.ok() || header->store != superblock.store ||
@@ -304,7 +304,7 @@ absl::StatusOr<bool> was_gone_on_with(Device& device, const std::string& path, S
   constexpr std::uint64_t kTail = 4 * kPage;
   const std::uint64_t begin = superblock.segment_bytes - kTail;
   CAIRN_ASSIGN_OR_RETURN(const std::unique_ptr<FileWindow> file,
-                         FileWindow::open(device, path, kTail));
+                         FileWindow::open(device, path, kTail, Unreadable::error));
   CAIRN_ASSIGN_OR_RETURN(const ByteSpan tail, file->at(begin, kTail));
   const auto is_of_a_later_one = [&](std::uint64_t newest) {
     const auto began_between = [&](std::uint64_t first) {
@@ -319,7 +319,9 @@ absl::StatusOr<bool> was_gone_on_with(Device& device, const std::string& path, S
       footer->generation != header.generation) {
     // Or it was damaged, and then nothing is news.
     std::uint64_t newest = 0;
-    const WalkOptions options{.store = superblock.store, .segment_bytes = superblock.segment_bytes};
+    const WalkOptions options{.store = superblock.store,
+                              .segment_bytes = superblock.segment_bytes,
+                              .unreadable = Unreadable::error};
     CAIRN_RETURN_IF_ERROR(walk_segment(device, path, id, options, [&](const WalkedRecord& record) {
                             newest = std::max(newest, newest_in(record.fields));
                             return absl::OkStatus();
@@ -352,10 +354,11 @@ absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
     const std::optional<SegmentId> id = segment_of_name(file.name);
     if (!id) continue;
     const std::string path = segment_path(directory, *id);
+    const SegmentRow row = known.contains(*id) ? known[*id] : SegmentRow{.segment = *id};
+    if (row.state == SegmentState::quarantined) continue;  // nobody has written there since
     CAIRN_ASSIGN_OR_RETURN(const std::optional<SegmentHeader> header,
                            first_page(device, path, *id, superblock));
     if (!header) continue;
-    const SegmentRow row = known.contains(*id) ? known[*id] : SegmentRow{.segment = *id};
     if (header->generation > row.generation) rebuilder.set_used_again(*id);
     // What processes before the last one left unnamed was judged by the openings since: a reader
     // may have seen what stands there instead. Their rows say `unsealed`.
@@ -371,14 +374,14 @@ absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
   for (const auto& [path, row] : asked) {
     const WalkOptions options{.store = superblock.store,
                               .segment_bytes = superblock.segment_bytes,
-                              .sync_first = !read_only};
+                              .sync_first = !read_only,
+                              .unreadable = Unreadable::error};
     CAIRN_ASSIGN_OR_RETURN(
         const SegmentSummary summary,
         walk_segment(device, path, row.segment, options,
                      [&](const WalkedRecord& record) { return rebuilder.apply(record); }));
     ++rebuilder.report().segments;
     rebuilder.report().bytes_read += summary.bytes_read;
-    rebuilder.report().unreadable_bytes += summary.unreadable_bytes;
     SegmentRow now = row_of(row.segment, summary);
     now.live_bytes = row.live_bytes;
     changed.push_back(now);

@@ -148,9 +148,10 @@ SegmentRow row_of(SegmentId id, const SegmentSummary& summary);
 /// tombstones lie there stay erased; blocks whose entries were lost come back, and their numbers
 /// are not given out again. Reads the first page of every segment, the last few of those that are
 /// sealed, and all of those few, which it syncs before unless `read_only`: then the index must be
-/// one that forgets. Where a note in one of those contradicts the index, the footers of all others
-/// too: the cleaner carries notes to its own segment, where one may lie open although a later one
-/// was sealed since.
+/// one that forgets. A sector that cannot be read is an error: what it held may be a tombstone, and
+/// nobody would be told that something erased is back; `repair` goes on around it, and tells. Where
+/// a note in one of those contradicts the index, the footers of all others too: the cleaner carries
+/// notes to its own segment, where one may lie open although a later one was sealed since.
 absl::StatusOr<RebuildReport> roll_forward(Device& device, Index& index,
                                            const std::string& directory,
                                            const Superblock& superblock, bool read_only);

@@ -194,7 +194,9 @@ absl::Status Walk::hand_over(const WalkedRecord& record) {
 
 absl::StatusOr<SegmentSummary> walk_segment(Device& device, const std::string& path, SegmentId id,
                                             const WalkOptions& options, const Visit& visit) {
-  CAIRN_ASSIGN_OR_RETURN(const std::unique_ptr<FileWindow> file, FileWindow::open(device, path));
+  CAIRN_ASSIGN_OR_RETURN(
+      const std::unique_ptr<FileWindow> file,
+      FileWindow::open(device, path, FileWindow::kReadAhead, options.unreadable));
   if (options.sync_first) CAIRN_RETURN_IF_ERROR(file->sync());
   const std::uint64_t before = device.device_counters().bytes_read;
   CAIRN_ASSIGN_OR_RETURN(SegmentSummary summary, Walk(*file, id, options, visit).run());

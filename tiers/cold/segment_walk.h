@@ -11,7 +11,7 @@
 // Threading:  the device must have no other poller while it runs.
 // Blocking:   disk.
 // Failure:    damage is counted, never an error, and so are pages that cannot be read, up to a
-//             limit; other I/O errors end it.
+//             limit and unless they are wanted as errors; other I/O errors end it.
 #pragma once
 
 #include <cstdint>
@@ -38,6 +38,7 @@ struct WalkOptions {
   /// Syncs the file before it is read. Whoever names what is visited needs it: a kill leaves
   /// records that were never synced, and a name that outlives them would have replaced what was.
   bool sync_first = false;
+  Unreadable unreadable = Unreadable::fill;
   /// Where the segment's header is damaged: its generation, if anybody knows it. Without it
   /// nothing in the segment is believed, for what was superseded cannot be told from the rest.
   std::optional<std::uint32_t> generation;

@@ -119,23 +119,30 @@ absl::StatusOr<Finding> Verify::look(const Entry& entry) {
   if (open->file == nullptr || place.offset + place.record_bytes > open->file->size()) {
     return Finding{&VerifyReport::dangling, "its segment is missing or shorter"};
   }
-  const Finding unreadable{&VerifyReport::unreadable, "the disk cannot read it"};
-  if (open->file->has_unreadable(0, kPage)) return unreadable;
-  if (!open->header) {
+  // Reads go without that page: it says nothing of the blocks behind it.
+  const bool is_headless = open->file->has_unreadable(0, kPage);
+  if (!open->header && !is_headless) {
     return Finding{&VerifyReport::bad_location, "its segment's header is damaged"};
   }
   std::optional<RecordKind> kind;
   BlockFacts facts;
-  const RecordPlace wanted{superblock_.store, place.segment, open->header->generation,
-                           place.offset};
-  CAIRN_ASSIGN_OR_RETURN(const RecordCheck check, check_record(*open->file, wanted, entry.name(),
-                                                               [&](const RecordFields& fields) {
-                                                                 kind = fields.kind;
-                                                                 facts = fields.facts();
-                                                               }));
+  RecordPlace wanted{superblock_.store, place.segment, open->header ? open->header->generation : 0,
+                     place.offset};
+  std::uint32_t generation = 0;
+  const auto seen = [&](const RecordFields& fields) {
+    kind = fields.kind;
+    facts = fields.facts();
+    generation = fields.generation;
+  };
+  if (is_headless) {
+    CAIRN_RETURN_IF_ERROR(check_record(*open->file, wanted, entry.name(), seen).status());
+    wanted.generation = generation;
+  }
+  CAIRN_ASSIGN_OR_RETURN(const RecordCheck check,
+                         check_record(*open->file, wanted, entry.name(), seen));
   report_.bytes += place.record_bytes;
   if (!check.ok() && open->file->has_unreadable(place.offset, place.record_bytes)) {
-    return unreadable;
+    return Finding{&VerifyReport::unreadable, "the disk cannot read it"};
   }
   const std::string why(message_of(check.status()));
   if (!check.header.ok()) return Finding{&VerifyReport::bad_header, why};
