@@ -88,7 +88,7 @@ void PowerCut::live_and_die(double repair_odds) {
     death = Death::power_cut;
     if (repair_rng.chance(repair_odds)) {
       store.lose_index();
-      const absl::Status repaired = store.repair();
+      const absl::Status repaired = store.repair().status();
       ASSERT_TRUE(repaired.ok()) << message_of(repaired);
       death = Death::power_cut_and_repair;
       ++repairs;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // State files from any bytes at all, and from any bytes under a sound sum.
-#include <string>
-
 #include "engine/base/check.h"
+#include "tests/fuzz/sealed.h"
 #include "tiers/cold/state_file.h"
 
 using namespace cairn;  // a target is one function
@@ -16,11 +15,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (content.ok())
       CAIRN_CHECK(as_text(input) == encode_state(store, "hot-list", as_bytes(*content)));
   };
-  check(bytes);
-  std::string sealed(as_text(bytes));
-  const Hash128 sum = xxh3_128(bytes);
-  append_le(sealed, sum.low);
-  append_le(sealed, sum.high);
-  check(as_bytes(sealed));
+  test::check_also_sealed(bytes, check);
   return 0;
 }

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Saved token trees from any bytes at all, and from any bytes under a sound sum; what parses is
 // written back byte for byte, and makes a sound tree.
-#include <string>
-
 #include "engine/base/check.h"
-#include "engine/base/hash128.h"
 #include "engine/tokens/token_tree.h"
 #include "engine/tokens/token_tree_saved.h"
+#include "tests/fuzz/sealed.h"
 
 using namespace cairn;  // a target is one function
 
@@ -21,11 +19,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     CAIRN_CHECK(tree.is_sound());
     CAIRN_CHECK(tree.size().blocks <= saved->blocks.size());
   };
-  check(bytes);
-  std::string sealed(as_text(bytes));
-  const Hash128 sum = xxh3_128(bytes);
-  append_le(sealed, sum.low);
-  append_le(sealed, sum.high);
-  check(as_bytes(sealed));
+  test::check_also_sealed(bytes, check);
   return 0;
 }

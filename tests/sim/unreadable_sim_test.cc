@@ -8,18 +8,13 @@
 #include <cstdio>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "engine/base/status.h"
 #include "engine/base/text.h"
-#include "tests/support/cold_calls.h"
 #include "tests/support/payload.h"
 #include "tests/support/seed.h"
-#include "tests/support/sim_rocksdb_fs.h"
 #include "tests/support/sim_store.h"
 #include "tiers/cold/file_window.h"
-#include "tiers/cold/repair.h"
-#include "tiers/cold/segment_walk.h"
 #include "tiers/cold/verify.h"
 
 namespace cairn::test {
@@ -75,13 +70,6 @@ class Unreadable : public ::testing::Test {
     }
     return found;
   }
-  absl::StatusOr<tiers::RepairReport> repair() {
-    SimDevice device(store_->shared_disk(), store_->clock());
-    tiers::RepairOptions options;
-    options.directory = store_->options().cold.directory;
-    options.index_file_system = make_sim_rocksdb_fs(store_->shared_disk());
-    return repair_store(device, options);
-  }
 
   std::unique_ptr<SimStore> store_;
   NamespaceId ns_{};
@@ -102,7 +90,7 @@ TEST_F(Unreadable, AnIndexThatLostItsLogIsNotBroughtUpFromAPartButRepaired) {
     make_unreadable(page);
     const absl::Status refused = store_->open();
     ASSERT_TRUE(has_code(refused, ErrorCode::io)) << refused;
-    const auto report = repair();
+    const auto report = store_->repair();
     ASSERT_TRUE(report.ok()) << report.status();
     open();
     const int found = count();
@@ -124,7 +112,7 @@ TEST_F(Unreadable, RepairGivesBackWhatLiesAround) {
     store_->kill(rng_);
     const std::string bad = segment();
     make_unreadable(page);
-    const auto report = repair();  // the old index tells the generation
+    const auto report = store_->repair();  // the old index tells the generation
     ASSERT_TRUE(report.ok()) << report.status();
     EXPECT_EQ(report->rebuilt.unreadable_bytes, tiers::kPage);
     EXPECT_EQ(report->rebuilt.segments_damaged, 1U);
@@ -160,7 +148,7 @@ TEST_F(Unreadable, ADeviceThatFailsOverAWideRangeEndsARepairThatChangesNothing) 
        ++page) {
     make_unreadable(page + 100);
   }
-  const auto report = repair();
+  const auto report = store_->repair();
   ASSERT_TRUE(has_code(report.status(), ErrorCode::io)) << report.status();
   EXPECT_NE(message_of(report.status()).find("move it away"), std::string_view::npos);
   open();
@@ -186,7 +174,7 @@ TEST_F(Unreadable, AStoreFullOfBadSegmentsKeepsWhatItHas) {
     ++made_;
   }
   ASSERT_GE(files, 3U);
-  ASSERT_TRUE(repair().ok());
+  ASSERT_TRUE(store_->repair().ok());
   open();
   for (int i = 0; i < 3; ++i) {
     const std::string later = make_payload("later", 1, 300'000);

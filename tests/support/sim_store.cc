@@ -80,12 +80,12 @@ void SimStore::lose_index() {
   }
 }
 
-absl::Status SimStore::repair() {
+absl::StatusOr<tiers::RepairReport> SimStore::repair() {
   ManualClock clock;
   SimDevice device(disk_, clock);
   const tiers::RepairOptions options{.directory = "/store",
                                      .index_file_system = make_sim_rocksdb_fs(disk_)};
-  return tiers::repair_store(device, options).status();
+  return tiers::repair_store(device, options);
 }
 
 void SimStore::drop_everything() {

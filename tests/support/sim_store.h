@@ -23,6 +23,7 @@
 #include "tests/support/sim_device.h"
 #include "tests/support/sim_disk.h"
 #include "tiers/cold/cold_tier.h"
+#include "tiers/cold/repair.h"
 #include "tiers/hot/hot_tier.h"
 
 namespace cairn::test {
@@ -52,7 +53,7 @@ class SimStore {
   // While no store is open on the disk.
   /// Takes every file of the index away.
   void lose_index();
-  absl::Status repair();
+  absl::StatusOr<tiers::RepairReport> repair();
 
   Engine& engine() { return *engine_; }
   DurableTier& cold() { return *cold_; }

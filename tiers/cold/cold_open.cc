@@ -217,9 +217,9 @@ ColdTier::ColdTier(const ColdOptions& options, const ColdRuntime& runtime, Opene
             .starved =
                 [this](Stream stream) { return stream == Stream::user && cleaner_.has_hope(); }}),
       own_codec_(runtime.codec == nullptr ? *CodecPool::start(0) : nullptr),
-      encoder_(core_, pool_, runtime.codec != nullptr ? *runtime.codec : *own_codec_),
-      reader_(core_, table_, queue_, pool_, opener_,
-              runtime.codec != nullptr ? *runtime.codec : *own_codec_,
+      codec_(own_codec_ == nullptr ? *runtime.codec : *own_codec_),
+      encoder_(core_, pool_, codec_),
+      reader_(core_, table_, queue_, pool_, opener_, codec_,
               {.corrupted = [this](Segment& segment) { on_corrupted(segment); },
                .quiet = [this](Segment& segment) { cleaner_.quiet(segment); }}),
       cleaner_(core_, table_, queue_, pool_, log_, opener_, index_queue_,

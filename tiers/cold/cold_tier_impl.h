@@ -185,7 +185,8 @@ class ColdTier final : public DurableTier {
   SegmentOpener opener_;
   IndexQueue index_queue_;
   SegmentLog log_;
-  std::unique_ptr<CodecPool> own_codec_;  // where the runtime has none
+  const std::unique_ptr<CodecPool> own_codec_;  // where the runtime has none
+  CodecPool& codec_;
   ColdEncoder encoder_;
   ColdReader reader_;
   Cleaner cleaner_;

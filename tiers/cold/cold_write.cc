@@ -155,20 +155,8 @@ absl::Status ColdTier::prepare(WriteJob& job, std::size_t i, TierWrite& write) {
   } else {
     sum_chunks(write.payload, facts.chunk_bytes, item.chunks);
   }
-  RecordFields& fields = item.append.fields;
-  fields.kind = RecordKind::block;
-  fields.sequence = write.facts.sequence;
-  fields.namespace_id = write.name.namespace_id;
-  fields.epoch = facts.epoch;
-  fields.part = write.name.part;
-  fields.key = write.name.key;
-  fields.expiry = write.facts.expiry;
-  fields.parent = write.facts.parent;
-  fields.pinned = write.facts.pinned;
-  fields.plain_length = fields.payload_length = write.facts.plain_bytes;
-  fields.chunk_bytes = fields.plain_length == 0 ? 0 : facts.chunk_bytes;
-  fields.plain_sum = write.facts.plain_sum;
-  fields.chunk_table = std::as_bytes(std::span<const ChunkEntry>(item.chunks));
+  item.append.fields = fields_of_block(write.name, write.facts, facts.chunk_bytes, item.chunks);
+  item.append.fields.epoch = facts.epoch;
   item.append.payload = write.payload;
   item.name = write.name;
   item.is_wanted = true;

@@ -346,7 +346,7 @@ SegmentRow SegmentTable::row(const Segment& segment) const {
   row.generation = segment.generation;
   row.opened_at_sequence = segment.opened_at_sequence;
   row.live_bytes = segment.live();
-  if (segment.quarantined && segment.has_file) {
+  if (segment.is_out_of_use()) {
     row.state = SegmentState::quarantined;  // also when it has been emptied
   } else if (!segment.is_in_use()) {
     row.state = SegmentState::free;
@@ -387,7 +387,7 @@ std::uint64_t SegmentTable::oldest_opening(const Segment* except) const {
 }
 
 std::uint64_t SegmentTable::occupied(const Segment& segment) const {
-  if (segment.quarantined && segment.has_file) return 0;  // the capacity is without it
+  if (segment.is_out_of_use()) return 0;  // the capacity is without it
   if (segment.is_resumable) return segment.data_end - std::min(segment.data_end, segment.dead());
   switch (segment.phase) {
     case SegmentPhase::free:
@@ -409,7 +409,7 @@ std::uint64_t SegmentTable::occupied(const Segment& segment) const {
 SegmentTable::Share SegmentTable::share_of(const Segment& segment) const {
   Share share;
   share.occupied = occupied(segment);
-  share.out_of_use = segment.quarantined && segment.has_file ? 1 : 0;
+  share.out_of_use = segment.is_out_of_use() ? 1 : 0;
   if (segment.is_in_use()) share.dead = segment.dead();
   const bool is_users = segment.phase == SegmentPhase::open && segment.stream == Stream::user;
   if ((is_users || segment.is_resumable) && !segment.poisoned && !segment.quarantined) {

@@ -85,6 +85,8 @@ struct Segment {
   bool sync_in_flight = false;
   std::vector<SyncDone> syncing, sync_waiting;
 
+  /// Nothing goes here any more, and its file stays.
+  bool is_out_of_use() const { return quarantined && has_file; }
   bool is_open_for_append() const { return phase == SegmentPhase::open; }
   /// A location in a segment that is free or on its way there names nothing any more.
   bool is_readable() const { return is_in_use() && phase != SegmentPhase::freeing; }

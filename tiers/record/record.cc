@@ -165,6 +165,24 @@ std::uint64_t RecordFields::total_bytes() const {
   return round_up(std::uint64_t{payload_offset} + payload_length, alignment_for(payload_length));
 }
 
+RecordFields fields_of_block(const BlockName& name, const BlockFacts& facts,
+                             std::uint32_t chunk_bytes, std::span<const ChunkEntry> chunks) {
+  RecordFields fields;
+  fields.kind = RecordKind::block;
+  fields.sequence = facts.sequence;
+  fields.namespace_id = name.namespace_id;
+  fields.part = name.part;
+  fields.key = name.key;
+  fields.expiry = facts.expiry;
+  fields.parent = facts.parent;
+  fields.pinned = facts.pinned;
+  fields.plain_length = fields.payload_length = facts.plain_bytes;
+  fields.chunk_bytes = facts.plain_bytes == 0 ? 0 : chunk_bytes;
+  fields.plain_sum = facts.plain_sum;
+  fields.chunk_table = std::as_bytes(chunks);
+  return fields;
+}
+
 std::uint32_t record_header_bytes(std::size_t key_length, std::uint32_t chunk_count) {
   return static_cast<std::uint32_t>(sizeof(RecordHeader) + round_up(key_length, 8) +
                                     std::size_t{chunk_count} * sizeof(ChunkEntry) +

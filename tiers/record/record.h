@@ -78,6 +78,10 @@ struct RecordFields {
   std::uint64_t total_bytes() const;
 };
 
+/// Of a block that is stored as it is, nowhere yet. Borrows the key and the chunks.
+RecordFields fields_of_block(const BlockName& name, const BlockFacts& facts,
+                             std::uint32_t chunk_bytes, std::span<const ChunkEntry> chunks);
+
 /// With key, table and closing sum; a multiple of 8.
 std::uint32_t record_header_bytes(std::size_t key_length, std::uint32_t chunk_count);
 

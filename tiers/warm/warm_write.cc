@@ -250,20 +250,9 @@ void WarmTierImpl::encode(Builder& builder, const TierWrite& write, const WarmCo
     sum_chunks(write.payload, coding.chunk_bytes, table);
     builder.append(write.payload);
   }
-  RecordFields fields;
-  fields.sequence = write.facts.sequence;
-  fields.namespace_id = write.name.namespace_id;
-  fields.part = write.name.part;
-  fields.key = write.name.key;
-  fields.expiry = write.facts.expiry;
-  fields.parent = write.facts.parent;
-  fields.pinned = write.facts.pinned;
+  RecordFields fields = fields_of_block(write.name, write.facts, coding.chunk_bytes, table);
   fields.codec = builder.length() < plain_bytes ? Codec::planes : Codec::none;
-  fields.chunk_bytes = plain_bytes == 0 ? 0 : coding.chunk_bytes;
-  fields.plain_length = plain_bytes;
   fields.payload_length = builder.length();
-  fields.plain_sum = write.facts.plain_sum;
-  fields.chunk_table = std::as_bytes(std::span<const ChunkEntry>(table));
   builder.finish(fields, worker);
 }
 
