@@ -20,6 +20,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -36,12 +37,19 @@ namespace cairn {
 
 using Done = absl::AnyInvocable<void()>;
 
+/// A block as a durable tier stores it, encoded and summed. The engine hands it from tier to tier
+/// and does not look inside (tiers/record/stored_image.h). It stays as it is while it is held, also
+/// when the location it came from is freed.
+class StoredImage;
+using StoredImagePtr = std::shared_ptr<const StoredImage>;
+
 struct TierWrite {
   BlockName name;  // the key is borrowed until done
   BlockId id;
-  BlockFacts facts;   // facts.plain_bytes == payload.size()
-  ByteSpan payload;   // the plain bytes; unchanged until done
-  Location location;  // in: what reserve() gave; out: where the block is, null on failure
+  BlockFacts facts;      // facts.plain_bytes == payload.size(), or that of the image
+  ByteSpan payload;      // the plain bytes; unchanged until done
+  StoredImagePtr image;  // instead of the payload: kept as it is, under these facts
+  Location location;     // in: what reserve() gave; out: where the block is, null on failure
   std::uint32_t stored_bytes = 0;  // out: what it takes on the medium, as in StoredBlock
   absl::Status status;
 };
@@ -54,6 +62,15 @@ struct TierRead {
   std::uint64_t plain_sum = 0;  // of the payload; checked by tiers that keep no sums of their own
   Deadline deadline = TimePoint::never();
   absl::Status status;  // ok, `corruption`, `deadline`, `io`, `closed`
+};
+
+/// A block asked for as it is stored.
+struct ImageRead {
+  Location location;
+  BlockName name;              // verified, as in TierRead; borrowed until done
+  std::uint64_t sequence = 0;  // verified
+  StoredImagePtr image;        // out: null on failure
+  absl::Status status;         // as in TierRead
 };
 
 struct TierUsage {
@@ -91,6 +108,17 @@ class Tier {
 
   /// Finishes what is under way and refuses the rest. May block: disk.
   virtual void close() = 0;
+};
+
+/// A tier that keeps blocks as a durable tier stores them: warm. What goes from one to the other is
+/// not coded again; write() takes images too, once their chunks' sums have been checked.
+class ImageTier : public Tier {
+ public:
+  /// Lends what is stored there. `corruption` where nothing is, or where its header's sum says so;
+  /// the chunks are not looked at.
+  virtual absl::StatusOr<StoredImagePtr> image(Location location) = 0;
+  /// Changes the limit while running; shrinks at once by what is free, and then by what is freed.
+  virtual void set_capacity(std::uint64_t bytes) = 0;
 };
 
 /// A tier whose blocks lie in memory that the process can address: hot.
@@ -217,6 +245,10 @@ class DurableTier : public Tier {
   virtual std::vector<NamespaceInfo> namespaces() const = 0;
   /// Raises the namespace's epoch, synced; every block of it is gone. Blocks: disk.
   virtual absl::Status clear_namespace(NamespaceId id) = 0;
+
+  /// Blocks as they are stored, every check made that needs no decoding. The image keeps memory of
+  /// the tier's: let go of it soon.
+  virtual void read_images(std::span<ImageRead> batch, Done done) = 0;
 
   virtual void lookup(std::span<StoredLookup> batch, Done done) = 0;
   /// Removals are acknowledged at the durability given. An erased, expired or overwritten

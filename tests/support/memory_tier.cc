@@ -488,4 +488,11 @@ const NamespaceInfo* MemoryTier::find_namespace(NamespaceId id) const {
   return nullptr;
 }
 
+void MemoryTier::read_images(std::span<ImageRead> batch, Done done) {
+  for (ImageRead& read : batch) {
+    read.status = make_error(ErrorCode::invalid_argument, "images are not read from here");
+  }
+  done();
+}
+
 }  // namespace cairn::test

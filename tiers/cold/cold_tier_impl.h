@@ -112,6 +112,7 @@ class ColdTier final : public DurableTier {
   absl::StatusOr<NamespaceInfo> open_namespace(const NamespaceDescriptor& descriptor) override;
   std::vector<NamespaceInfo> namespaces() const override;
   absl::Status clear_namespace(NamespaceId id) override;
+  void read_images(std::span<ImageRead> batch, Done done) override;
   void lookup(std::span<StoredLookup> batch, Done done) override;
   void remove(std::span<Removal> batch, Durability durability, Done done) override;
   void annotate(std::span<Note> batch, Durability durability, Done done) override;

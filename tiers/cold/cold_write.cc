@@ -360,4 +360,11 @@ void ColdTier::read(std::span<TierRead> batch, Done done) {
   });
 }
 
+void ColdTier::read_images(std::span<ImageRead> batch, Done done) {
+  for (ImageRead& read : batch) {
+    read.status = make_error(ErrorCode::invalid_argument, "images are not read from here");
+  }
+  done();
+}
+
 }  // namespace cairn::tiers
