@@ -162,6 +162,33 @@ TEST_P(DeviceContract, MisalignedTransfersAreRefused) {
   device_->close_file(file);
 }
 
+TEST_P(DeviceContract, TakesAsManyPartsAsItSaysAndRefusesMore) {
+  const FileId file = open("f");
+  Transfer out(IoKind::write, file, 0, (kIoPartsMax + 1) * kIoAlignment);
+  std::vector<iovec> pages;
+  for (std::size_t i = 0; i <= kIoPartsMax; ++i) {
+    std::byte* const page = out.buffer.data() + i * kIoAlignment;
+    std::fill_n(page, kIoAlignment, static_cast<std::byte>(i));
+    pages.push_back({page, kIoAlignment});
+  }
+  std::reverse(pages.begin(), pages.end());
+  out.op.buffers = std::span(pages).first(kIoPartsMax);
+  run(out);
+  EXPECT_EQ(out.op.error, 0);
+  EXPECT_EQ(out.op.transferred, kIoPartsMax * kIoAlignment);
+  Transfer in(IoKind::read, file, 0, kIoPartsMax * kIoAlignment);
+  run(in);
+  for (std::size_t i = 0; i < kIoPartsMax; ++i) {
+    ASSERT_EQ(in.buffer.data()[i * kIoAlignment], static_cast<std::byte>(kIoPartsMax - i)) << i;
+  }
+  Transfer more(IoKind::write, file, 0, 0);
+  more.op.buffers = pages;
+  run(more);
+  EXPECT_EQ(more.op.error, EINVAL);
+  EXPECT_EQ(more.op.transferred, 0U);
+  device_->close_file(file);
+}
+
 TEST_P(DeviceContract, AReadPastTheEndIsShortAndNotAnError) {
   const FileId file = open("f");
   write(file, 0, 8192, 'x');

@@ -139,7 +139,7 @@ void SimDevice::finish(Pending& pending) {
 
 void SimDevice::perform(Pending& pending, const OpenFile& file) {
   IoOp& op = *pending.op;
-  bool aligned = op.offset % tiers::kIoAlignment == 0;
+  bool aligned = op.offset % tiers::kIoAlignment == 0 && op.buffers.size() <= tiers::kIoPartsMax;
   for (const iovec& part : op.buffers) {
     aligned = aligned && part.iov_len % tiers::kIoAlignment == 0 &&
               reinterpret_cast<std::uintptr_t>(part.iov_base) % tiers::kIoAlignment == 0;

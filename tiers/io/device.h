@@ -37,6 +37,8 @@ namespace cairn::tiers {
 
 /// O_DIRECT's unit for offsets, lengths and memory, everywhere we have met it.
 constexpr std::size_t kIoAlignment = 4096;
+/// Linux's limit for the parts of one transfer.
+constexpr std::size_t kIoPartsMax = 1024;
 
 enum class FileId : std::int32_t { none = -1 };
 
@@ -52,7 +54,8 @@ struct IoOp {
   IoKind kind = IoKind::read;
   FileId file = FileId::none;
   std::uint64_t offset = 0;
-  std::span<const iovec> buffers;  // offset, lengths and addresses multiples of kIoAlignment
+  /// At most kIoPartsMax; offset, lengths and addresses are multiples of kIoAlignment. Else EINVAL.
+  std::span<const iovec> buffers;
   /// Runs on the polling thread. `context` is the submitter's.
   void (*done)(IoOp& op) = nullptr;
   void* context = nullptr;

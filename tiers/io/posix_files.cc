@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 
 #include "engine/base/check.h"
 #include "engine/base/process_limits.h"
@@ -268,6 +269,7 @@ void PosixFiles::reset_counters() {
 }
 
 bool is_aligned(const IoOp& op) {
+  static_assert(kIoPartsMax == IOV_MAX);
   if (op.offset % kIoAlignment != 0) return false;
   return std::all_of(op.buffers.begin(), op.buffers.end(), [](const iovec& part) {
     return part.iov_len % kIoAlignment == 0 &&
