@@ -2,8 +2,6 @@
 #include "tiers/cold/segment_log.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "engine/base/check.h"
@@ -15,21 +13,8 @@ namespace {
 std::uint32_t number(const Segment& segment) {
   return static_cast<std::uint32_t>(segment.id);
 }
-bool is_large(const Append& append) {
-  return append.payload.size() >= kLargePayload;
-}
-bool is_page_aligned(const void* address) {
-  return reinterpret_cast<std::uintptr_t>(address) % kIoAlignment == 0;
-}
 
 }  // namespace
-
-/// One write: records side by side, from `offset` on, whole pages.
-struct SegmentLog::Extent {
-  Segment* segment = nullptr;
-  std::vector<Append*> records;
-  std::vector<std::string> headers;  // their copies for the footer
-};
 
 SegmentLog::SegmentLog(ColdCore& core, SegmentTable& table, IoQueue& queue, BufferPool& pool,
                        SegmentOpener& opener, SegmentSync& sync, Hooks hooks)
@@ -89,7 +74,7 @@ void SegmentLog::pump(Writer& w) {
       continue;
     }
     Append& front = *w.queue.front();
-    if (is_large(front)) {
+    if (front.is_large()) {
       pump_large(w);
     } else if (gather(w, front)) {
       w.queue.pop_front();
@@ -105,7 +90,7 @@ void SegmentLog::pump(Writer& w) {
 void SegmentLog::pump_large(Writer& w) {
   std::vector<Append*> run;
   std::uint64_t bytes = 0, headers = 0;
-  while (!w.queue.empty() && is_large(*w.queue.front())) {
+  while (!w.queue.empty() && w.queue.front()->is_large()) {
     Append& next = *w.queue.front();
     const RecordLayout layout = lay_out_record(next.fields);
     if (!run.empty() && bytes + layout.total_bytes > kExtentBytesMax) break;
@@ -235,142 +220,6 @@ void SegmentLog::fail_queue(Writer& w, const absl::Status& status) {
   std::deque<Append*> failed;
   failed.swap(w.queue);
   for (Append* append : failed) finish(*append, status);
-}
-
-void SegmentLog::write_extent(Segment& segment, std::span<Append* const> records) {
-  auto extent = std::make_shared<Extent>();
-  extent->segment = &segment;
-  auto transfer = std::make_unique<Transfer>();
-  transfer->kind = IoKind::write;
-  transfer->file = segment.file;
-  transfer->offset = segment.data_end;
-
-  const bool large = is_large(*records.front());
-  std::uint64_t bytes = 0;
-  for (const Append* record : records) {
-    bytes += lay_out_record(record->fields).total_bytes;
-  }
-  bytes = round_up(bytes, kPage);
-  MutableByteSpan shared;  // small records share one buffer
-  if (!large) {
-    transfer->buffers.push_back(pool_.take(bytes));
-    shared = transfer->buffers.back().span();
-    transfer->add(shared);
-  }
-  std::uint64_t at = 0;
-  for (Append* record : records) {
-    const RecordLayout layout = lay_out_record(record->fields);
-    RecordFields& fields = record->fields;
-    fields.store = core_.store;
-    fields.segment = segment.id;
-    fields.generation = segment.generation;
-    fields.offset = segment.data_end + at;
-    fields.payload_offset = layout.payload_offset;
-    fields.header_length = layout.header_length;
-    record->place = {
-        .segment = segment.id, .offset = fields.offset, .record_bytes = layout.total_bytes};
-    MutableByteSpan header;
-    if (large) {
-      const bool direct = is_page_aligned(record->payload.data());
-      const std::uint64_t whole = direct ? record->payload.size() / kPage * kPage : 0;
-      transfer->buffers.push_back(pool_.take(layout.payload_offset));
-      header = transfer->buffers.back().span();
-      transfer->add(header);
-      if (whole > 0) {
-        // The device only reads from it: iovec has no const.
-        transfer->parts.push_back({const_cast<std::byte*>(record->payload.data()), whole});
-      }
-      const std::uint64_t rest = record->payload.size() - whole;
-      if (rest > 0) {
-        transfer->buffers.push_back(pool_.take(rest));
-        const MutableByteSpan tail = transfer->buffers.back().span();
-        std::memcpy(tail.data(), record->payload.data() + whole, rest);
-        std::memset(tail.data() + rest, 0, tail.size() - rest);
-        transfer->add(tail);
-      }
-    } else {
-      header = shared.subspan(at, layout.payload_offset);
-      if (!record->payload.empty()) {
-        std::memcpy(shared.data() + at + layout.payload_offset, record->payload.data(),
-                    record->payload.size());
-      }
-      const std::uint64_t end = at + layout.payload_offset + record->payload.size();
-      std::memset(shared.data() + end, 0, at + layout.total_bytes - end);
-    }
-    encode_record_header(fields, header);
-    extent->headers.emplace_back(as_text(ByteSpan(header).first(layout.header_length)));
-    extent->records.push_back(record);
-    segment.headers_planned += layout.header_length;
-    if (segment.stream == Stream::user) {
-      segment.opened_at_sequence = std::min(segment.opened_at_sequence, fields.sequence);
-    }
-    table_.pending(segment, layout.total_bytes);
-    if (record->placed != nullptr) record->placed();
-    at += layout.total_bytes;
-  }
-  if (!large) std::memset(shared.data() + at, 0, shared.size() - at);
-  CAIRN_CHECK(transfer->offset % kPage == 0);
-  segment.data_end += bytes;
-  CAIRN_CHECK(segment.data_end + footer_bytes(segment.headers_planned) <= core_.segment_bytes);
-  ++segment.writes_in_flight;
-  table_.touch(segment);
-  transfer->finished = [this, extent](Transfer& done) { extent_written(*extent, done); };
-  const Lane lane = segment.stream == Stream::cleaner ? Lane::background : Lane::foreground;
-#if defined(CAIRN_PLANTED_PUBLISHED_EARLY)
-  for (Append* record : extent->records) finish(*record, absl::OkStatus());
-  extent->records.clear();
-#endif
-  queue_.submit(std::move(transfer), lane);
-}
-
-void SegmentLog::extent_written(Extent& extent, Transfer& transfer) {
-  Segment& segment = *extent.segment;
-  --segment.writes_in_flight;
-  add(core_.counts.media_bytes_written, transfer.transferred);
-  absl::Status status;
-#if defined(CAIRN_PLANTED_SHORT_WRITE_AS_FULL)
-  const bool whole = transfer.error == 0;
-#else
-  const bool whole = transfer.is_whole();
-#endif
-  if (!whole) {
-    if (transfer.error == 0) add(core_.counts.short_transfers);
-    add(core_.counts.write_errors);
-    status = transfer.error != 0
-                 ? from_errno(transfer.error, concat("write to segment ", number(segment)))
-                 : make_error(ErrorCode::io,
-                              concat("short write to segment ", number(segment), ": ",
-                                     transfer.transferred, " of ", transfer.requested(), " bytes"));
-    core_.writes.write_failed(status);
-  } else if (segment.poisoned) {
-    status = make_error(ErrorCode::io,
-                        concat("segment ", number(segment), " was poisoned by a failed sync"));
-  } else {
-    core_.writes.write_succeeded();
-    segment.unsynced = true;
-    std::uint64_t offset = 0;
-    for (std::size_t i = 0; i < extent.records.size(); ++i) {
-      offset = extent.records[i]->fields.offset;
-      segment.headers.emplace_back(offset, std::move(extent.headers[i]));
-    }
-  }
-  std::vector<Append*> waiting;
-  for (Append* record : extent.records) {
-    if (status.ok() && record->sync_wanted) {
-      waiting.push_back(record);
-    } else {
-      if (!status.ok()) settled(segment.id, record->place.record_bytes);
-      finish(*record, status);
-    }
-  }
-  seal_if_quiet(segment);
-  if (waiting.empty()) return;
-  sync_.sync(segment, [this, &segment, waiting = std::move(waiting)](const absl::Status& synced) {
-    for (Append* record : waiting) {
-      if (!synced.ok()) settled(segment.id, record->place.record_bytes);
-      finish(*record, synced);
-    }
-  });
 }
 
 void SegmentLog::finish(Append& append, absl::Status status) {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // segment_log.h — appends records to segments, in two streams: users' and the cleaner's.
 //
-// Records are laid side by side in extents, each one write of whole pages; small ones wait up
-// to gather_time or gather_bytes for company. Payloads of 256 KiB and more go straight from
-// the caller's memory to the device where that is page-aligned, else through a buffer.
+// Records are laid side by side in extents of whole pages, each one write, or a few where it lies
+// in more pieces than a device takes at once; small ones wait up to gather_time or gather_bytes for
+// company. Payloads of 256 KiB and more go straight from the caller's memory to the device where
+// that is page-aligned (of several pieces: all of them, and all but the last are whole pages), else
+// through a buffer.
 //
 // A segment is opened (segment_opener.h), filled, closed, given a footer, and never written
 // again, unless a clean close sealed it before it was full: then the next process goes on in it.
@@ -31,6 +33,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -48,8 +51,9 @@ namespace cairn::tiers {
 
 /// One record to append. The log fills in store and place.
 struct Append {
-  RecordFields fields;  // key and chunk_table borrow from the owner
-  ByteSpan payload;     // as it is stored: fields.payload_length bytes
+  RecordFields fields;               // key and chunk_table borrow from the owner
+  ByteSpan payload;                  // as it is stored: fields.payload_length bytes
+  std::span<const ByteSpan> pieces;  // instead of it: the same, in order; borrowed as well
   bool sync_wanted = false;
   /// Tombstones and notes: go into the cleaner's segment when users have none.
   bool is_urgent = false;
@@ -60,6 +64,10 @@ struct Append {
   absl::Status status;
 
   Location location() const { return pack_location(place); }
+  bool is_large() const { return fields.payload_length >= kLargePayload; }
+  std::span<const ByteSpan> stored() const {
+    return pieces.empty() ? std::span<const ByteSpan>(&payload, 1) : pieces;
+  }
 };
 
 class SegmentLog {
@@ -119,7 +127,7 @@ class SegmentLog {
   void fail_queue(Writer& writer, const absl::Status& status);
   void close_open(Writer& writer);
   void write_extent(Segment& segment, std::span<Append* const> records);
-  void extent_written(Extent& extent, Transfer& transfer);
+  void extent_written(Extent& extent);
   void finish(Append& append, absl::Status status);
   void seal_if_quiet(Segment& segment);
   void write_footer(Segment& segment);
