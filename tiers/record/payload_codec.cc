@@ -71,4 +71,20 @@ absl::Status decode_chunks(ChunkDecoder& decoder, const RecordFields& fields, By
   return absl::OkStatus();
 }
 
+absl::Status check_chunks(const RecordFields& fields, ByteSpan stored, ChunkRange range) {
+  CAIRN_CHECK(range.end <= fields.chunk_count());
+  if (stored.size() != fields.payload_length) {
+    return make_error(ErrorCode::corruption, "payload: cut short");
+  }
+  std::size_t offset = 0;
+  for (std::uint32_t i = 0; i < range.end; ++i) {
+    const ChunkEntry entry = fields.chunk(i);
+    if (i >= range.begin) {
+      CAIRN_RETURN_IF_ERROR(check_chunk(entry, stored.subspan(offset, entry.stored_length)));
+    }
+    offset += entry.stored_length;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace cairn::tiers

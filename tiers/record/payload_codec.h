@@ -41,5 +41,7 @@ std::size_t encode_chunks(ChunkEncoder& encoder, Dtype dtype, ByteSpan plain,
 /// of `range` are written.
 absl::Status decode_chunks(ChunkDecoder& decoder, const RecordFields& fields, ByteSpan stored,
                            ChunkRange range, MutableByteSpan plain);
+/// The sums of those of `range`, without decoding them.
+absl::Status check_chunks(const RecordFields& fields, ByteSpan stored, ChunkRange range);
 
 }  // namespace cairn::tiers

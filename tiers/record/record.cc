@@ -183,6 +183,24 @@ RecordFields fields_of_block(const BlockName& name, const BlockFacts& facts,
   return fields;
 }
 
+absl::Status check_block(const RecordFields& fields) {
+  if (fields.kind != RecordKind::block) return corrupt("record: not a block's");
+  if (!is_valid_key(fields.key)) return corrupt("record: key length");
+  if (fields.codec > Codec::planes) {
+    return make_error(ErrorCode::format, concat("record: codec ", static_cast<int>(fields.codec),
+                                                " is not known to this build"));
+  }
+  if (fields.plain_length > kBlockBytesMax || fields.payload_length > fields.plain_length) {
+    return corrupt("record: payload longer than any block");
+  }
+  const std::uint32_t chunks = chunk_count_for(fields.plain_length, fields.chunk_bytes);
+  if ((fields.plain_length == 0) != (fields.chunk_bytes == 0) || chunks > kChunksMax ||
+      fields.chunk_table.size() != std::size_t{chunks} * sizeof(ChunkEntry)) {
+    return corrupt("record: chunks do not make up the payload");
+  }
+  return check_chunk_table(fields);
+}
+
 std::uint32_t record_header_bytes(std::size_t key_length, std::uint32_t chunk_count) {
   return static_cast<std::uint32_t>(sizeof(RecordHeader) + round_up(key_length, 8) +
                                     std::size_t{chunk_count} * sizeof(ChunkEntry) +

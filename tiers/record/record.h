@@ -82,6 +82,10 @@ struct RecordFields {
 RecordFields fields_of_block(const BlockName& name, const BlockFacts& facts,
                              std::uint32_t chunk_bytes, std::span<const ChunkEntry> chunks);
 
+/// Whether a record can be made of them: what parse_record_header() demands of a block's name,
+/// lengths, codec and chunks. Not of its place, which they need not have.
+absl::Status check_block(const RecordFields& fields);
+
 /// With key, table and closing sum; a multiple of 8.
 std::uint32_t record_header_bytes(std::size_t key_length, std::uint32_t chunk_count);
 

@@ -8,10 +8,11 @@
 // Lifetime:   everything borrowed lives while the image does.
 #pragma once
 
+#include <cstdint>
 #include <memory>
-#include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "engine/tier.h"
 #include "tiers/record/record.h"
 
@@ -29,4 +30,16 @@ class StoredImage {
   std::shared_ptr<const void> hold;
 };
 
+namespace tiers {
+
+/// Whether a record of this block can be made of the image in a namespace of such chunks:
+/// `invalid_argument` where it would be one of another namespace, `corruption` where it is another
+/// block's, or its parts do not agree. Believes nothing, and leaves the chunks' bytes alone.
+absl::Status check_image(const StoredImage& image, const BlockName& name, const BlockFacts& facts,
+                         std::uint32_t chunk_bytes);
+/// The sum of each chunk of an image that check_image() has found sound. `scratch` holds one chunk:
+/// those that lie in pieces are put together there. Costs one XXH3-64 pass.
+absl::Status check_image_sums(const StoredImage& image, MutableByteSpan scratch);
+
+}  // namespace tiers
 }  // namespace cairn
