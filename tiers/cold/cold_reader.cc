@@ -8,8 +8,8 @@
 
 #include "engine/base/check.h"
 #include "engine/base/text.h"
+#include "tiers/cold/cold_reader_impl.h"
 #include "tiers/cold/layout.h"
-#include "tiers/record/payload_codec.h"
 
 namespace cairn::tiers {
 namespace {
@@ -23,48 +23,6 @@ std::uint64_t round_down_to_page(std::uint64_t offset) {
 }
 
 }  // namespace
-
-struct ColdReader::Item {
-  TierRead* read = nullptr;
-  std::shared_ptr<Job> job;  // while unfinished
-  Place place;
-  NamespaceFacts facts;
-  bool direct = false;
-  bool is_encoded = false;           // as was seen when it was read directly
-  std::uint32_t payload_offset = 0;  // where it is read directly
-  bool done = false;
-  int attempts = 0;
-  Deadlines::iterator deadline;
-  bool has_deadline = false;
-
-  std::uint64_t end() const { return place.offset + place.record_bytes; }
-};
-
-struct ColdReader::Job {
-  std::vector<Item> items;
-  std::size_t left = 0;
-  Done done;
-};
-
-/// One payload with the codec's threads. They read the fields, whose spans are of the buffer, and
-/// write the destination; the rest is the I/O loop's.
-struct ColdReader::Decoding {
-  std::shared_ptr<Job> job;
-  Item* item = nullptr;
-  RecordFields fields;
-  ByteSpan stored;
-  MutableByteSpan plain;
-  std::shared_ptr<Buffer> buffer;
-  std::vector<absl::Status> statuses;  // by piece
-  std::atomic<std::size_t> left{0};
-};
-
-struct ColdReader::Request {
-  std::shared_ptr<Job> job;
-  Segment* segment = nullptr;
-  std::vector<Item*> items;
-  bool direct = false;
-};
 
 ColdReader::ColdReader(ColdCore& core, SegmentTable& table, IoQueue& queue, BufferPool& pool,
                        SegmentOpener& opener, CodecPool& codec, Hooks hooks)
@@ -80,17 +38,22 @@ ColdReader::~ColdReader() {
   CAIRN_CHECK(requests_in_flight_ == 0);
 }
 
-void ColdReader::read(std::span<TierRead> batch, Done done) {
+std::shared_ptr<ColdReader::Job> ColdReader::begin(std::size_t items, Done done) {
   auto job = std::make_shared<Job>();
-  job->items.resize(batch.size());
-  job->left = batch.size() + 1;  // one for ourselves, so that nothing ends while we plan
+  job->items.resize(items);
+  job->left = items + 1;  // one for ourselves, so that nothing ends while we plan
   job->done = std::move(done);
+  for (Item& item : job->items) item.job = job;
+  return job;
+}
+
+void ColdReader::read(std::span<TierRead> batch, Done done) {
+  const std::shared_ptr<Job> job = begin(batch.size(), std::move(done));
   const TimePoint now = core_.clock.now();
   std::vector<Item*> wanted;
   for (std::size_t i = 0; i < batch.size(); ++i) {
     Item& item = job->items[i];
     item.read = &batch[i];
-    item.job = job;
     item.place = unpack_location(batch[i].location);
     if (batch[i].deadline <= now) {
       finish(item,
@@ -117,10 +80,33 @@ void ColdReader::read(std::span<TierRead> batch, Done done) {
   if (--job->left == 0) job->done();
 }
 
+void ColdReader::read_images(std::span<ImageRead> batch, Done done) {
+  const std::shared_ptr<Job> job = begin(batch.size(), std::move(done));
+  std::vector<Item*> wanted;
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    Item& item = job->items[i];
+    item.image = &batch[i];
+    item.image->image.reset();
+    item.place = unpack_location(batch[i].location);
+    if (batch[i].location.is_null() ||
+        !core_.namespaces.find(batch[i].name.namespace_id, item.facts)) {
+      finish(item, make_error(ErrorCode::corruption, "nothing is stored under that location"));
+      continue;
+    }
+    wanted.push_back(&item);
+  }
+  plan(job, wanted);
+  if (--job->left == 0) job->done();
+}
+
 /// Cuts the items, in their order, into requests of neighbours.
 void ColdReader::plan(const std::shared_ptr<Job>& job, std::span<Item* const> items) {
   std::shared_ptr<Request> request;
   for (Item* item : items) {
+    // Whole pages that are its own: a large record.
+    if (item->image != nullptr) {
+      item->direct = item->place.offset % kPage == 0 && item->place.record_bytes % kPage == 0;
+    }
     Segment* segment = item->place.device == 0 ? table_.find(item->place.segment) : nullptr;
     const bool inside = segment != nullptr && segment->is_readable() &&
                         item->end() <= core_.segment_bytes && item->place.offset >= kPage &&
@@ -168,6 +154,11 @@ void ColdReader::start(const std::shared_ptr<Request>& request) {
     transfer->add(transfer->buffers[0].span().first(bytes));
   } else {
     for (Item* item : request->items) {
+      if (item->image != nullptr) {
+        item->memory = std::make_shared<AlignedBuffer>(item->place.record_bytes);
+        transfer->add(item->memory->span());
+        continue;
+      }
       const MutableByteSpan destination = item->read->destination;
       const std::size_t whole = destination.size() / kPage * kPage;
       transfer->buffers.push_back(pool_.take(item->payload_offset));
@@ -219,20 +210,23 @@ void ColdReader::finished(const std::shared_ptr<Request>& request, Transfer& tra
     for (Item* item : request->items) {
       ByteSpan record;
       MutableByteSpan tail;
-      if (request->direct) {
-        record = transfer.buffers[buffer++].span();
-        if (item->read->destination.size() % kPage != 0) tail = transfer.buffers[buffer++].span();
-      } else {
+      if (!request->direct) {
         record = ByteSpan(whole->span())
                      .subspan(item->place.offset - transfer.offset, item->place.record_bytes);
+        if (item->image != nullptr) record = keep(*item, record);
+      } else if (item->image != nullptr) {
+        record = item->memory->span();
+      } else {
+        record = transfer.buffers[buffer++].span();
+        if (item->read->destination.size() % kPage != 0) tail = transfer.buffers[buffer++].span();
       }
       if (item->done) continue;  // its deadline has passed
-      const MutableByteSpan destination = item->read->destination;
       if (!tail.empty()) {
+        const MutableByteSpan destination = item->read->destination;
         const std::size_t rest = destination.size() % kPage;
         std::memcpy(destination.data() + destination.size() - rest, tail.data(), rest);
       }
-      const absl::StatusOr<RecordFields> fields = check(*item, record, request->direct);
+      const absl::StatusOr<RecordFields> fields = check(*item, record);
       if (request->direct && item->is_encoded) {
         item->direct = false;
         plan(request->job, std::span<Item* const>(&item, 1));
@@ -254,10 +248,10 @@ bool ColdReader::is_cut_short(const Segment& segment, const Transfer& transfer) 
 }
 
 /// All but the payload.
-absl::StatusOr<RecordFields> ColdReader::check(Item& item, ByteSpan record, bool direct) const {
-  const TierRead& read = *item.read;
+absl::StatusOr<RecordFields> ColdReader::check(Item& item, ByteSpan record) const {
+  const bool in_place = item.read != nullptr && item.direct;
   CAIRN_ASSIGN_OR_RETURN(const RecordFields fields, parse_record_header(record));
-  if (direct && fields.codec != Codec::none) {
+  if (in_place && fields.codec != Codec::none) {
     // It has shrunk by less than records are rounded to, so its length did not tell.
     item.is_encoded = true;
     return make_error(ErrorCode::corruption, "an encoded record was read in place");
@@ -267,80 +261,15 @@ absl::StatusOr<RecordFields> ColdReader::check(Item& item, ByteSpan record, bool
                                              .segment = item.place.segment,
                                              .generation = segment.generation,
                                              .offset = item.place.offset}));
-  CAIRN_RETURN_IF_ERROR(check_name(fields, read.name));
+  CAIRN_RETURN_IF_ERROR(check_name(fields, item.name()));
   const bool is_where_it_was_read =
-      direct ? fields.payload_offset == item.payload_offset
-             : fields.payload_offset + std::uint64_t{fields.payload_length} <= record.size();
+      in_place ? fields.payload_offset == item.payload_offset
+               : fields.payload_offset + std::uint64_t{fields.payload_length} <= record.size();
   const bool same = fields.kind == RecordKind::block && fields.epoch == item.facts.epoch &&
-                    fields.sequence == read.sequence &&
-                    fields.plain_length == read.destination.size() && is_where_it_was_read;
+                    fields.sequence == item.sequence() && is_where_it_was_read &&
+                    (item.image != nullptr || fields.plain_length == item.read->destination.size());
   if (!same) return make_error(ErrorCode::corruption, "another version is stored there");
   return fields;
-}
-
-/// The payload: checked, and where it belongs.
-void ColdReader::deliver(const std::shared_ptr<Request>& request, Item& item,
-                         const RecordFields& fields, ByteSpan record,
-                         const std::shared_ptr<Buffer>& buffer) {
-  const MutableByteSpan destination = item.read->destination;
-  const ByteSpan stored = request->direct
-                              ? ByteSpan(destination)
-                              : record.subspan(fields.payload_offset, fields.payload_length);
-  if (fields.codec == Codec::none) {
-    const absl::Status status = check_payload(fields, stored);
-    if (!status.ok()) {
-      ask_index(request->job, item, status);
-      return;
-    }
-    if (!request->direct && !destination.empty()) {
-      std::memcpy(destination.data(), stored.data(), destination.size());
-    }
-    finish(item, absl::OkStatus());
-    return;
-  }
-  if (item.has_deadline) deadlines_.erase(item.deadline);
-  item.has_deadline = false;
-  auto decoding = std::make_shared<Decoding>();
-  decoding->job = request->job;
-  decoding->item = &item;
-  decoding->fields = fields;
-  decoding->stored = stored;
-  decoding->plain = destination;
-  decoding->buffer = buffer;
-  const std::vector<ChunkRange> pieces =
-      share_chunks(fields.chunk_count(), destination.size(), codec_.width());
-  core_.codec_choice.decoding_began(core_.clock.now());
-  decoding->statuses.resize(pieces.size());
-  decoding->left.store(pieces.size());
-  for (std::size_t i = 0; i < pieces.size(); ++i) {
-    codec_.submit([this, decoding, range = pieces[i], i](CodecWorker& worker) mutable {
-      decoding->statuses[i] =
-          decode_chunks(worker.decoder(decoding->fields.chunk_bytes), decoding->fields,
-                        decoding->stored, range, decoding->plain);
-      const std::shared_ptr<Decoding> mine = std::move(decoding);
-      // The I/O loop has to drop the buffer, so whoever is last hands over all there is.
-      if (mine->left.fetch_sub(1) == 1) {
-        core_.io_loop.post([this, mine] { decoded(mine); });
-      }
-    });
-  }
-}
-
-void ColdReader::decoded(const std::shared_ptr<Decoding>& decoding) {
-  // A thread that was not the last may hold it a moment longer, and must not drop these.
-  decoding->buffer.reset();
-  const std::shared_ptr<Job> job = std::move(decoding->job);
-  Item& item = *decoding->item;
-  const auto failed = std::find_if(decoding->statuses.begin(), decoding->statuses.end(),
-                                   [](const absl::Status& status) { return !status.ok(); });
-  const bool is_whole = failed == decoding->statuses.end();
-  core_.codec_choice.decoding_ended(core_.clock.now(), is_whole ? decoding->plain.size() : 0);
-  if (is_whole) {
-    finish(item, absl::OkStatus());
-    return;
-  }
-  set_deadline(item);
-  ask_index(job, item, *failed);
 }
 
 void ColdReader::ask_index(const std::shared_ptr<Job>& job, Item& item, absl::Status why) {
@@ -350,8 +279,8 @@ void ColdReader::ask_index(const std::shared_ptr<Job>& job, Item& item, absl::St
     return;
   }
   // The name is the caller's until done, and a deadline may run out first.
-  core_.index_loop.post([this, job, &item, why = std::move(why), name = item.read->name,
-                         key = std::string(item.read->name.key)]() mutable {
+  core_.index_loop.post([this, job, &item, why = std::move(why), name = item.name(),
+                         key = std::string(item.name().key)]() mutable {
     name.key = key;
     auto entry = core_.index->get(name);
     core_.io_loop.post([this, job, &item, why = std::move(why), entry = std::move(entry)] {
@@ -365,7 +294,7 @@ void ColdReader::answer(const std::shared_ptr<Job>& job, Item& item, const absl:
   if (item.done) return;
   const bool is_named = entry.ok() && entry->has_value() && !(*entry)->tombstone &&
                         (*entry)->epoch == item.facts.epoch &&
-                        (*entry)->facts.sequence == item.read->sequence;
+                        (*entry)->facts.sequence == item.sequence();
   if (!is_named) {  // removed or replaced meanwhile: nobody's fault
     finish(item, has_code(why, ErrorCode::corruption)
                      ? why
@@ -391,13 +320,13 @@ void ColdReader::finish(Item& item, absl::Status status) {
   item.done = true;
   if (item.has_deadline) deadlines_.erase(item.deadline);
   item.has_deadline = false;
-  item.read->status = std::move(status);
+  item.status() = std::move(status);
   const std::shared_ptr<Job> job = std::move(item.job);
   if (--job->left == 0) job->done();
 }
 
 void ColdReader::set_deadline(Item& item) {
-  if (item.read->deadline == TimePoint::never()) return;
+  if (item.read == nullptr || item.read->deadline == TimePoint::never()) return;
   item.deadline = deadlines_.emplace(item.read->deadline, &item);
   item.has_deadline = true;
   arm_deadline();

@@ -12,6 +12,11 @@
 // the codec's threads, straight into the destination. A deadline that strikes meanwhile waits for
 // them, a matter of a millisecond: they do not stop in the middle.
 //
+// What is asked for as an image goes the same way, but is not decoded: its sums are checked by the
+// codec's threads. It lies in memory of its own, never in a buffer of the pool's, because nobody
+// knows for how long: large records are read straight there, small ones are copied there from the
+// buffer of their request.
+//
 // Checked before a byte is given: header sum, store, segment, generation, offset, kind,
 // namespace, epoch, full key, part, sequence, length, and every chunk's sum.
 //
@@ -43,6 +48,7 @@
 #include "tiers/cold/location.h"
 #include "tiers/cold/segment_opener.h"
 #include "tiers/cold/segment_table.h"
+#include "tiers/record/payload_codec.h"
 #include "tiers/record/record.h"
 
 namespace cairn::tiers {
@@ -58,6 +64,8 @@ class ColdReader {
   ~ColdReader();
 
   void read(std::span<TierRead> batch, Done done);
+  /// Each image has memory of its own, which may outlive the tier.
+  void read_images(std::span<ImageRead> batch, Done done);
   /// Requests at the device, hung ones included.
   std::size_t requests_in_flight() const { return requests_in_flight_; }
 
@@ -68,13 +76,19 @@ class ColdReader {
   struct Decoding;
   using Deadlines = std::multimap<TimePoint, Item*>;
 
+  static std::shared_ptr<Job> begin(std::size_t items, Done done);
   void plan(const std::shared_ptr<Job>& job, std::span<Item* const> items);
   void start(const std::shared_ptr<Request>& request);
   void finished(const std::shared_ptr<Request>& request, Transfer& transfer);
   bool is_cut_short(const Segment& segment, const Transfer& transfer) const;
-  absl::StatusOr<RecordFields> check(Item& item, ByteSpan record, bool direct) const;
+  static ByteSpan keep(Item& item, ByteSpan record);
+  absl::StatusOr<RecordFields> check(Item& item, ByteSpan record) const;
   void deliver(const std::shared_ptr<Request>& request, Item& item, const RecordFields& fields,
                ByteSpan record, const std::shared_ptr<Buffer>& buffer);
+  void lend(const std::shared_ptr<Request>& request, Item& item, const RecordFields& fields,
+            ByteSpan stored);
+  void decode(const std::shared_ptr<Decoding>& decoding);
+  static absl::Status decode_range(const Decoding& decoding, ChunkRange range, CodecWorker& worker);
   void decoded(const std::shared_ptr<Decoding>& decoding);
   void ask_index(const std::shared_ptr<Job>& job, Item& item, absl::Status why);
   void answer(const std::shared_ptr<Job>& job, Item& item, const absl::Status& why,

@@ -7,10 +7,13 @@
 //
 //   write:   codec's threads encode and sum (uncoded: the caller sums) ─► I/O: append [─► sync]
 //            ─► index: put [synced] ─► done
+//            (an image is not encoded again: the codec's threads check its sums, and it is appended
+//            from where it lies)
 //            (what replaces a living block is synced before it is named, whatever was asked:
 //            a cut that keeps the entry and drops the data would take the old version along)
 //   remove:  [I/O: append tombstone [─► sync] ─►] index: erase or tombstone [synced] ─► done
-//   read:    I/O: read, verify [─► codec's threads: verify, decode] ─► done
+//   read:    I/O: read, verify [─► codec's threads: verify, decode] ─► done; an image is verified
+//            and lent as it was read
 //
 // A location that reserve() gave has 15 for its device, which no data directory ever has, and
 // below that the plain bytes it was asked for and the bytes it holds.
@@ -141,6 +144,7 @@ class ColdTier final : public DurableTier {
 
   // writing (cold_write.cc)
   absl::Status prepare(WriteJob& job, std::size_t i, TierWrite& write);
+  void check_sums(const std::shared_ptr<WriteJob>& job, std::size_t i);
   void append_encoded(const std::shared_ptr<WriteJob>& job);
   void written(const std::shared_ptr<WriteJob>& job);
   void name(const std::shared_ptr<WriteJob>& job, std::span<IndexWork* const> works);

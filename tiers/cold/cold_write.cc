@@ -6,6 +6,7 @@
 #include "engine/base/check.h"
 #include "engine/base/text.h"
 #include "tiers/cold/cold_tier_impl.h"
+#include "tiers/record/stored_image.h"
 
 namespace cairn::tiers {
 namespace {
@@ -42,10 +43,11 @@ struct ColdTier::WriteJob {
   struct Item final : IndexWork {
     WriteJob* job = nullptr;
     TierWrite* write = nullptr;
-    const ColdCore* core = nullptr;
+    ColdCore* core = nullptr;
     std::vector<ChunkEntry> chunks;
     ColdEncoder::Encoding encoding;
-    bool is_encoded = true;  // or is stored as it is
+    StoredImagePtr image;  // what is written lies there
+    bool is_ready = true;  // encoded, or needs not be; an image: its sums are checked
     Append append;
     std::uint64_t reserved = 0;
     std::uint64_t budgeted = 0;  // of the write budget, as long as nothing was written
@@ -55,7 +57,8 @@ struct ColdTier::WriteJob {
     bool is_synced = false;   // the data is on the medium
     bool needs_sync = false;  // it replaces a block that may be durable: data first
 
-    bool is_ready() const { return is_encoded || !is_wanted; }
+    void take_plain(const NamespaceFacts& facts);
+    absl::Status take_image(const NamespaceFacts& facts);
     Verdict decide(const std::optional<IndexEntry>& existing, IndexEntry& entry,
                    CounterDelta& delta) override;
     void finished(const absl::Status& result) override {
@@ -141,25 +144,50 @@ absl::Status ColdTier::prepare(WriteJob& job, std::size_t i, TierWrite& write) {
   if (!is_valid_key(write.name.key) || !core_.namespaces.find(write.name.namespace_id, facts)) {
     return make_error(ErrorCode::invalid_argument, "the name is not valid");
   }
-  if (write.facts.plain_bytes != write.payload.size() ||
-      record_bytes_max(write.facts.plain_bytes, facts.chunk_bytes) > item.reserved) {
+  item.image = write.image;
+  if (item.image != nullptr ? !write.payload.empty()
+                            : write.payload.size() != write.facts.plain_bytes) {
+    return make_error(ErrorCode::invalid_argument, "the payload is not what the facts say");
+  }
+  if (record_bytes_max(write.facts.plain_bytes, facts.chunk_bytes) > item.reserved) {
     return make_error(ErrorCode::invalid_argument, "the payload is longer than what was reserved");
   }
-  item.chunks.resize(chunk_count_for(write.facts.plain_bytes, facts.chunk_bytes));
-  if (write.payload.size() >= kCodedBytesMin && core_.codec_choice.should_encode()) {
-    item.encoding.plain = write.payload;
-    item.encoding.dtype = facts.dtype;
-    item.encoding.chunk_bytes = facts.chunk_bytes;
-    item.encoding.table = item.chunks;
-    item.is_encoded = false;
-  } else {
-    sum_chunks(write.payload, facts.chunk_bytes, item.chunks);
-  }
-  item.append.fields = fields_of_block(write.name, write.facts, facts.chunk_bytes, item.chunks);
+  item.append.fields = fields_of_block(write.name, write.facts, facts.chunk_bytes, {});
   item.append.fields.epoch = facts.epoch;
-  item.append.payload = write.payload;
   item.name = write.name;
+  if (item.image != nullptr) {
+    CAIRN_RETURN_IF_ERROR(item.take_image(facts));
+  } else {
+    item.take_plain(facts);
+  }
   item.is_wanted = true;
+  return absl::OkStatus();
+}
+
+void ColdTier::WriteJob::Item::take_plain(const NamespaceFacts& facts) {
+  const ByteSpan plain = write->payload;
+  chunks.resize(chunk_count_for(write->facts.plain_bytes, facts.chunk_bytes));
+  if (plain.size() >= kCodedBytesMin && core->codec_choice.should_encode()) {
+    encoding.plain = plain;
+    encoding.dtype = facts.dtype;
+    encoding.chunk_bytes = facts.chunk_bytes;
+    encoding.table = chunks;
+    is_ready = false;
+  } else {
+    sum_chunks(plain, facts.chunk_bytes, chunks);
+  }
+  append.fields.chunk_table = std::as_bytes(std::span(chunks));
+  append.payload = plain;
+}
+
+/// As it is. Its sums are still to be checked.
+absl::Status ColdTier::WriteJob::Item::take_image(const NamespaceFacts& facts) {
+  CAIRN_RETURN_IF_ERROR(check_image(*image, write->name, write->facts, facts.chunk_bytes));
+  append.fields.codec = image->fields.codec;
+  append.fields.payload_length = image->fields.payload_length;
+  append.fields.chunk_table = image->fields.chunk_table;
+  append.pieces = image->payload;
+  is_ready = false;
   return absl::OkStatus();
 }
 
@@ -183,6 +211,7 @@ void ColdTier::write(std::span<TierWrite> batch, Durability durability, Done don
   }
   if (!begun) {
     for (WriteJob::Item& item : job->items) {
+      item.image.reset();
       item.write->status = item.status;
       space_.release(item.reserved);
       budget_.give_back(item.budgeted);
@@ -194,7 +223,8 @@ void ColdTier::write(std::span<TierWrite> batch, Durability durability, Done don
     touched_ = true;
     for (WriteJob::Item& item : job->items) job->left += item.is_wanted ? 1 : 0;
     ++job->left;
-    for (WriteJob::Item& item : job->items) {
+    for (std::size_t i = 0; i < job->items.size(); ++i) {
+      WriteJob::Item& item = job->items[i];
       if (!item.is_wanted) continue;
       item.append.placed = [this, &item] {  // from here on the segment's own count has it
         space_.release(item.reserved);
@@ -204,9 +234,13 @@ void ColdTier::write(std::span<TierWrite> batch, Durability durability, Done don
         encoder_.release(item.encoding);
         if (--job->left == 0) written(job);
       };
-      if (item.is_encoded) continue;
+      if (item.is_ready) continue;
+      if (item.image != nullptr) {
+        check_sums(job, i);
+        continue;
+      }
       item.encoding.done = [this, job, &item] {
-        item.is_encoded = true;
+        item.is_ready = true;
         item.append.payload = item.encoding.stored;
         core_.codec_choice.encoded(item.encoding.plain.size(), item.encoding.stored.size());
         if (item.encoding.has_shrunk) {
@@ -223,11 +257,34 @@ void ColdTier::write(std::span<TierWrite> batch, Durability durability, Done don
   });
 }
 
+/// An image's, by the codec's threads: bytes that have rotted in memory would lie under a good
+/// name, and only a later read would find them.
+void ColdTier::check_sums(const std::shared_ptr<WriteJob>& job, std::size_t i) {
+  codec_.submit([this, job, i](CodecWorker& worker) mutable {
+    const StoredImage& image = *job->items[i].image;
+    absl::Status sums = check_image_sums(image, worker.scratch(image.fields.chunk_bytes));
+    // The I/O loop has to drop the job.
+    core_.io_loop.post([this, job = std::move(job), i, sums = std::move(sums)] {
+      WriteJob::Item& item = job->items[i];
+      item.is_ready = true;
+      if (!sums.ok()) {
+        item.status = sums;
+        item.is_wanted = false;
+        item.append.done = nullptr;  // it keeps the job
+      }
+      append_encoded(job);
+      if (!sums.ok() && --job->left == 0) written(job);
+    });
+  });
+}
+
 /// I/O loop: hands what is ready to the log, in order, so that a chain lies side by side.
 void ColdTier::append_encoded(const std::shared_ptr<WriteJob>& job) {
   std::vector<Append*> appends;
-  while (job->next < job->items.size() && job->items[job->next].is_ready()) {
-    WriteJob::Item& item = job->items[job->next++];
+  while (job->next < job->items.size()) {
+    WriteJob::Item& item = job->items[job->next];
+    if (item.is_wanted && !item.is_ready) break;
+    ++job->next;
     if (item.is_wanted) appends.push_back(&item.append);
   }
   if (!appends.empty()) log_.append(Stream::user, appends);
@@ -331,6 +388,7 @@ void ColdTier::named(const std::shared_ptr<WriteJob>& job) {
   touched_ = true;  // once more: a sync may have come while the batch was on its way
   for (WriteJob::Item& item : job->items) {
     if (item.is_appended) settle(item.append);
+    item.image.reset();
     item.write->status = item.status;
     if (!item.status.ok()) continue;
     item.write->location = item.append.location();
@@ -361,10 +419,20 @@ void ColdTier::read(std::span<TierRead> batch, Done done) {
 }
 
 void ColdTier::read_images(std::span<ImageRead> batch, Done done) {
-  for (ImageRead& read : batch) {
-    read.status = make_error(ErrorCode::invalid_argument, "images are not read from here");
+  if (!begin_operation()) {
+    for (ImageRead& read : batch) {
+      read.image.reset();
+      read.status = make_error(ErrorCode::closed, "the store is closing");
+    }
+    done();
+    return;
   }
-  done();
+  core_.io_loop.post([this, batch, done = std::move(done)]() mutable {
+    reader_.read_images(batch, [this, done = std::move(done)]() mutable {
+      done();
+      end_operation();
+    });
+  });
 }
 
 }  // namespace cairn::tiers
