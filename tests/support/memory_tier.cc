@@ -65,7 +65,7 @@ MemoryTier::MemoryTier(const MemoryTierOptions& options, std::shared_ptr<MemoryM
   for (const auto& [name, stored] : medium_->entries_) {
     if (stored.tombstone || !is_live(stored, decode_name(name).namespace_id)) continue;
     const std::uint64_t cost = cost_of(stored.facts.plain_bytes);
-    residents_[stored.location.bits] = {name, stored.facts.sequence, stored.bytes, cost};
+    residents_[stored.location.bits] = {name, stored.facts, stored.bytes, cost};
     used_bytes_ += cost;
   }
 }
@@ -127,8 +127,8 @@ absl::Status MemoryTier::write_one(TierWrite& write, Durability durability) {
   if (closed_) return make_error(ErrorCode::closed, "the tier is closed");
   if (degraded_) return make_error(ErrorCode::degraded, "writes are switched off");
   const auto reservation = reserved_.find(write.location.bits);
-  if (reservation == reserved_.end() || reservation->second != cost_of(write.payload.size()) ||
-      write.facts.plain_bytes != write.payload.size() || !is_valid_key(write.name.key)) {
+  if (reservation == reserved_.end() || reservation->second != cost_of(write.facts.plain_bytes) ||
+      !is_valid_key(write.name.key)) {
     return make_error(ErrorCode::invalid_argument, "the write does not fit its reservation");
   }
   if (write_failures_ > 0) {
@@ -137,12 +137,13 @@ absl::Status MemoryTier::write_one(TierWrite& write, Durability durability) {
   }
   const NamespaceInfo* info = find_namespace(write.name.namespace_id);
   if (info == nullptr) return make_error(ErrorCode::invalid_argument, "there is no such namespace");
+  CAIRN_ASSIGN_OR_RETURN(std::string plain, plain_bytes(write, *info));
   const std::uint64_t cost = reservation->second;
   reserved_.erase(reservation);
   const std::string name = encode_name(write.name);
-  auto bytes = std::make_shared<std::string>(as_text(write.payload));
+  auto bytes = std::make_shared<std::string>(std::move(plain));
   payload_bytes_written_ += bytes->size();
-  residents_[write.location.bits] = {name, write.facts.sequence, bytes, cost};
+  residents_[write.location.bits] = {name, write.facts, bytes, cost};
   write.stored_bytes = static_cast<std::uint32_t>(cost);
   const auto found = medium_->entries_.find(name);
   if (found != medium_->entries_.end()) {
@@ -180,7 +181,7 @@ absl::Status MemoryTier::read_one(TierRead& read) {
   }
   const auto found = residents_.find(read.location.bits);
   if (found == residents_.end() || found->second.name != encode_name(read.name) ||
-      found->second.sequence != read.sequence ||
+      found->second.facts.sequence != read.sequence ||
       found->second.bytes->size() != read.destination.size()) {
     return make_error(ErrorCode::corruption, "another block lies there");
   }
@@ -486,13 +487,6 @@ const NamespaceInfo* MemoryTier::find_namespace(NamespaceId id) const {
     if (info.id == id) return &info;
   }
   return nullptr;
-}
-
-void MemoryTier::read_images(std::span<ImageRead> batch, Done done) {
-  for (ImageRead& read : batch) {
-    read.status = make_error(ErrorCode::invalid_argument, "images are not read from here");
-  }
-  done();
 }
 
 }  // namespace cairn::test

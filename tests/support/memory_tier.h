@@ -5,6 +5,7 @@
 // needs no disk and no RocksDB, and the contract tests hold the cold tier against it. What a
 // process would find on its disk after a restart lives in a MemoryMedium, which outlives the
 // tier: open another tier on it to restart, call power_cut() first to lose what was not synced.
+// It stores plain bytes: an image is decoded when it is written, and made when it is read.
 //
 // Faults are asked for, never random: fail_writes, fail_reads, fail_removals, fail_annotations,
 // corrupt, hold.
@@ -142,7 +143,7 @@ class MemoryTier final : public DurableTier {
  private:
   struct Resident {
     std::string name;
-    std::uint64_t sequence = 0;
+    BlockFacts facts;  // as written
     std::shared_ptr<std::string> bytes;
     std::uint64_t cost = 0;
   };
@@ -151,6 +152,9 @@ class MemoryTier final : public DurableTier {
   void finish(Done done);
   absl::Status write_one(TierWrite& write, Durability durability);
   absl::Status read_one(TierRead& read);
+  absl::Status read_image(ImageRead& read);
+  /// The bytes of a write: its payload, or what its image says.
+  absl::StatusOr<std::string> plain_bytes(const TierWrite& write, const NamespaceInfo& info) const;
   absl::Status remove_one(Removal& removal);
   absl::Status annotate_one(Note& note);
   void drop_location(Location location);

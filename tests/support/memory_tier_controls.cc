@@ -59,8 +59,7 @@ bool MemoryTier::relocate(const BlockName& name) {
     from = moved.location;
     to = moved.location = Location{medium_->next_location_++};
     id = moved.id;
-    residents_[to.bits] = {encoded, moved.facts.sequence, moved.bytes,
-                           cost_of(moved.facts.plain_bytes)};
+    residents_[to.bits] = {encoded, moved.facts, moved.bytes, cost_of(moved.facts.plain_bytes)};
     medium_->change(encoded, std::move(moved));
     relocated = relocated_;
   }
