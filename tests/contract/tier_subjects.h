@@ -16,6 +16,7 @@
 #include "tests/support/memory_tier.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/warm_world.h"
+#include "tiers/codec/codec_pool.h"
 #include "tiers/cold/cold_tier.h"
 #include "tiers/hot/hot_tier.h"
 
@@ -122,9 +123,11 @@ class RealColdUnderTest final : public TierUnderTest {
     index_loop_ = std::make_unique<EventLoop>(system_clock());
     io_thread_ = *LoopThread::start("cold-io", *io_loop_);
     index_thread_ = *LoopThread::start("cold-index", *index_loop_);
-    auto tier = tiers::open_cold_tier(
-        {.directory = directory_.path(), .cold_bytes = 48 * kMiB},
-        {.device = device_.get(), .io_loop = io_loop_.get(), .index_loop = index_loop_.get()});
+    auto tier = tiers::open_cold_tier({.directory = directory_.path(), .cold_bytes = 48 * kMiB},
+                                      {.device = device_.get(),
+                                       .io_loop = io_loop_.get(),
+                                       .index_loop = index_loop_.get(),
+                                       .codec = codec_.get()});
     CAIRN_CHECK(tier.ok());
     tier_ = std::move(*tier);
   }
@@ -137,6 +140,7 @@ class RealColdUnderTest final : public TierUnderTest {
 
   const tiers::DeviceChoice choice_;
   TempDir directory_{"cold"};
+  const std::unique_ptr<tiers::CodecPool> codec_ = *tiers::CodecPool::start(2);
   std::unique_ptr<tiers::Device> device_;
   std::unique_ptr<EventLoop> io_loop_, index_loop_;
   std::unique_ptr<LoopThread> io_thread_, index_thread_;

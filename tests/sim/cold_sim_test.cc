@@ -19,6 +19,11 @@
 namespace cairn::test {
 namespace {
 
+/// Half of the worlds handle blocks as they are stored, too.
+double images_of(std::uint64_t seed) {
+  return seed % 2 == 0 ? 0.5 : 0;
+}
+
 void report(const char* what, std::uint64_t seed, ColdWorld& world, std::size_t cuts) {
   const ColdWorldCounts& c = world.counts();
   std::printf(
@@ -37,7 +42,7 @@ void report(const char* what, std::uint64_t seed, ColdWorld& world, std::size_t 
 
 TEST(ColdSim, WhatWasPutIsReadBackUntilItIsRemoved) {
   for (const std::uint64_t seed : seeds({1, 2}, 1)) {
-    ColdWorld world({.seed = seed});
+    ColdWorld world({.seed = seed, .images = images_of(seed)});
     ASSERT_TRUE(world.open().ok());
     const std::size_t steps = scaled(2000);
     for (std::size_t i = 0; i < steps; ++i) {
@@ -57,7 +62,7 @@ TEST(ColdSim, WhatWasPutIsReadBackUntilItIsRemoved) {
 
 TEST(ColdSim, ProcessKillsLoseNothingThatWasAcknowledged) {
   for (const std::uint64_t seed : seeds({11, 12}, 1)) {
-    ColdWorld world({.seed = seed});
+    ColdWorld world({.seed = seed, .images = images_of(seed)});
     const std::size_t kills = scaled(15);
     for (std::size_t kill = 0; kill < kills; ++kill) {
       ASSERT_TRUE(world.open().ok());
@@ -84,7 +89,7 @@ TEST(ColdSim, PowerCutsLoseNothingDurable) {
   std::uint64_t torn = 0;
   for (const std::uint64_t seed : seeds({21, 22, 23, 24, 25, 26, 27, 28}, 2)) {
     // A torn log is caught up from the segments, where evictions of such blocks leave no trace.
-    ColdWorld world({.seed = seed, .evicted_may_return = true});
+    ColdWorld world({.seed = seed, .images = images_of(seed), .evicted_may_return = true});
     const std::size_t wanted = scaled(21);
     for (std::size_t cut = 0; cut < wanted; ++cut) {
       // A cut may come while the store is being opened, too.
@@ -170,7 +175,10 @@ TEST(ColdSim, ErrorsShortTransfersAndFailedSyncsLoseNothing) {
   for (const std::uint64_t seed : seeds({41, 42, 43}, 1)) {
     // A store that was not closed clean is caught up from the segments: see above. They may also
     // have what the index refused.
-    ColdWorld world({.seed = seed, .evicted_may_return = true, .refused_may_return = true});
+    ColdWorld world({.seed = seed,
+                     .images = images_of(seed),
+                     .evicted_may_return = true,
+                     .refused_may_return = true});
     run_with_faults(world, scaled(8), rules);
     for (std::size_t i = 0; i < kinds.size(); ++i) fired[i] += world.fired(kinds[i]);
     EXPECT_EQ(world.counts().lost, 0U);
@@ -186,7 +194,10 @@ TEST(ColdSim, LostMisdirectedAndFlippedBytesAreNeverGivenToAnyone) {
   std::uint64_t corruptions = 0;
   for (const std::uint64_t seed : seeds({51, 52, 53}, 1)) {
     // Cuts tear logs here, too, and what evictions leave then is said above.
-    ColdWorld world({.seed = seed, .losses_allowed = true, .evicted_may_return = true});
+    ColdWorld world({.seed = seed,
+                     .images = images_of(seed),
+                     .losses_allowed = true,
+                     .evicted_may_return = true});
     for (std::size_t round = 0; round < scaled(8); ++round) {
       world.disk().faults().clear();
       ASSERT_TRUE(world.open().ok());

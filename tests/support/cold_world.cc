@@ -12,6 +12,7 @@
 #include "engine/base/text.h"
 #include "tests/support/payload.h"
 #include "tests/support/sim_rocksdb_fs.h"
+#include "tests/support/stored_images.h"
 #include "tiers/cold/layout.h"
 
 namespace cairn::test {
@@ -210,9 +211,15 @@ void ColdWorld::put(Name& name) {
   flight->payload = make_payload(name.key, sequence, bytes);
   flight->write.name = {name.namespace_id, name.key, 0};
   flight->write.id = block_id(flight->write.name, tier_->block_id_secret());
-  flight->write.payload = as_bytes(flight->payload);
   flight->write.facts = {
       .sequence = sequence, .plain_bytes = bytes, .plain_sum = xxh3_64(as_bytes(flight->payload))};
+  if (draw_image()) {
+    flight->write.image = make_image(flight->write.name, flight->write.facts,
+                                     as_bytes(flight->payload), tiers::kOpaqueChunkBytes,
+                                     {.coded = rng_.chance(0.7), .piece_pages = rng_.below(4)});
+  } else {
+    flight->write.payload = as_bytes(flight->payload);
+  }
   const Durability durability = draw_durability();
   name.history[sequence] = {.sequence = sequence, .is_put = true, .bytes = bytes};
   name.busy = true;
@@ -374,6 +381,10 @@ void ColdWorld::check_name(Name& name) {
     const std::uint64_t sequence = stored.facts.sequence;
     EXPECT_TRUE(may_be_there(name, sequence, stored.facts.plain_bytes))
         << "came back: version " << sequence << " of " << story(name) << " seed=" << options_.seed;
+    if (draw_image()) {
+      check_image(name, stored);
+      return;
+    }
     flight->bytes.resize(stored.facts.plain_bytes);
     flight->read.location = stored.location;
     flight->read.name = flight->lookup.name;
@@ -385,14 +396,7 @@ void ColdWorld::check_name(Name& name) {
     tier_->read({&flight->read, 1}, [this, flight, &name, sequence, finish] {
       finish();
       if (!flight->read.status.ok()) {
-        if (disk_->frozen() || !has_code(flight->read.status, ErrorCode::corruption)) return;
-        const bool surely =
-            name.history.count(sequence) > 0 && name.history[sequence].level >= Level::written;
-        if (surely && !options_.losses_allowed) {
-          ++counts_.lost;
-          ADD_FAILURE() << "unreadable: " << name.key << " version " << sequence << ": "
-                        << flight->read.status.ToString() << " seed=" << options_.seed;
-        }
+        unreadable(name, sequence, flight->read.status);
         return;
       }
       ++counts_.found;
@@ -400,6 +404,37 @@ void ColdWorld::check_name(Name& name) {
           << "WRONG BYTES: " << name.key << " version " << sequence << " seed=" << options_.seed;
     });
   });
+}
+
+/// The same of the block as it is stored; ends the read that check_name() began.
+void ColdWorld::check_image(Name& name, const StoredBlock& stored) {
+  auto read = std::make_shared<ImageRead>();
+  read->location = stored.location;
+  read->name = {name.namespace_id, name.key, 0};
+  read->sequence = stored.facts.sequence;
+  tier_->read_images({read.get(), 1}, [this, read, &name] {
+    --in_flight_;
+    name.busy = false;
+    if (!read->status.ok()) {
+      unreadable(name, read->sequence, read->status);
+      return;
+    }
+    ++counts_.found;
+    const auto plain = plain_bytes_of(*read->image);
+    EXPECT_TRUE(plain.ok() && is_payload(name.key, read->sequence, as_bytes(*plain)))
+        << "WRONG BYTES: " << name.key << " version " << read->sequence
+        << " seed=" << options_.seed;
+  });
+}
+
+void ColdWorld::unreadable(Name& name, std::uint64_t sequence, const absl::Status& status) {
+  if (disk_->frozen() || !has_code(status, ErrorCode::corruption)) return;
+  const bool surely =
+      name.history.count(sequence) > 0 && name.history[sequence].level >= Level::written;
+  if (!surely || options_.losses_allowed) return;
+  ++counts_.lost;
+  ADD_FAILURE() << "unreadable: " << name.key << " version " << sequence << ": "
+                << status.ToString() << " seed=" << options_.seed;
 }
 
 void ColdWorld::check_all() {

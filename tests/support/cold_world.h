@@ -32,6 +32,8 @@ struct ColdWorldOptions {
   tiers::ColdOptions cold;
   std::size_t keys = 120;
   std::size_t payload_bytes_max = 600 * 1024;
+  /// How many of the puts and reads are of blocks as they are stored.
+  double images = 0;
   /// Faults that destroy bytes are under way: a block may be lost, never wrong.
   bool losses_allowed = false;
   /// The index was made again from the segments: of content-addressed blocks, those that were
@@ -125,6 +127,10 @@ class ColdWorld {
   bool was_evicted_later(const Name& name, std::uint64_t sequence) const;
   bool may_be_missing(const Name& name) const;
   void check_name(Name& name);
+  void check_image(Name& name, const StoredBlock& stored);
+  /// What a failed read of a block that the index names tells.
+  void unreadable(Name& name, std::uint64_t sequence, const absl::Status& status);
+  bool draw_image() { return options_.images > 0 && rng_.chance(options_.images); }
   /// After a crash: what is surely kept is what `level` or more was acknowledged for.
   void crash(Level level);
   void drop();
