@@ -60,7 +60,7 @@ ReadPath::Acquire::Plan ReadPath::Acquire::plan(bool resolved) {
       state_->blocks[i] = path_.view(mine, TierKind::hot);
       continue;
     }
-    if (listed->cold.is_null() || !core.catalog.is_named(id, name)) {
+    if (source_of(*listed).tier == TierKind::none || !core.catalog.is_named(id, name)) {
       if (prefix) break;
       continue;
     }
@@ -128,7 +128,7 @@ void ReadPath::Acquire::fetch(Plan plan) {
   if (!started.ok()) finish(started);
 }
 
-void ReadPath::Acquire::fetched(std::size_t tag, const absl::Status& status) {
+void ReadPath::Acquire::fetched(std::size_t tag, const absl::Status& status, TierKind from) {
   if (!is_waiting()) return;
   Residency leased;
   const BlockName name = names_[tag].view();
@@ -142,7 +142,7 @@ void ReadPath::Acquire::fetched(std::size_t tag, const absl::Status& status) {
     if (!is_over) {
       if (found) {
         state_->residencies[tag] = leased;
-        state_->blocks[tag] = path_.view(leased, TierKind::cold);
+        state_->blocks[tag] = path_.view(leased, from);
       }
       is_last = --pending_ == 0;
     }

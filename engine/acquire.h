@@ -26,7 +26,7 @@ class ReadPath::Acquire final : public FetchWaiter,
   static void run(ReadPath& path, const Request& request, std::shared_ptr<LeaseState> state,
                   Callback done);
 
-  void fetched(std::size_t tag, const absl::Status& status) override;
+  void fetched(std::size_t tag, const absl::Status& status, TierKind from) override;
   bool is_waiting() const override { return !over_.load(); }
 
  private:

@@ -20,7 +20,7 @@ class Announcer::Announcement final : public FetchWaiter {
   Announcement(Announcer& announcer, std::vector<BlockId> ids, TimePoint until)
       : announcer_(announcer), ids_(std::move(ids)), until_(until) {}
 
-  void fetched(std::size_t tag, const absl::Status& status) override {
+  void fetched(std::size_t tag, const absl::Status& status, TierKind) override {
     if (status.ok()) {
       announcer_.pin_arrived(ids_[tag]);
     } else {
@@ -122,7 +122,7 @@ void Announcer::fetch(NamespaceState& ns, const std::vector<BlockId>& ids, TimeP
   for (const BlockId id : ids) {
     const std::optional<Residency> listed = core_.catalog.find(id);
     std::optional<OwnedName> name = core_.catalog.name_of(id);
-    if (!listed || !name || listed->cold.is_null() || !listed->hot.is_null()) {
+    if (!listed || !name || !listed->hot.is_null()) {
       pin_arrived(id);
       continue;
     }

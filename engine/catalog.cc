@@ -31,6 +31,11 @@ bool Catalog::publish_cold(BlockId id, const BlockName& name, const BlockFacts& 
   return impl_->publish({id, name, facts, TierKind::cold, cold, cold_bytes}, replaced);
 }
 
+bool Catalog::publish_warm(BlockId id, const BlockName& name, const BlockFacts& facts,
+                           Location warm) {
+  return impl_->publish({id, name, facts, TierKind::warm, warm, 0}, nullptr);
+}
+
 bool Catalog::Impl::publish(const Publication& publication, Residency* replaced) {
   CAIRN_CHECK(!publication.id.is_null() && !publication.location.is_null());
   if (replaced != nullptr) *replaced = Residency{};
@@ -111,11 +116,14 @@ bool Catalog::Impl::store(Shard& shard, BlockHandle found, const Publication& pu
   }
   if (was_present) {
     if (had_hot) count_copy(shard, handle, TierKind::hot, Sign::minus);
+    if (!before.warm.is_null()) count_copy(shard, handle, TierKind::warm, Sign::minus);
     if (!before.cold.is_null()) count_copy(shard, handle, TierKind::cold, Sign::minus);
     count_block(shard, handle, Sign::minus);
   }
   const BlockFacts& facts = publication.facts;
-  const bool hot = publication.tier == TierKind::hot;
+  const auto where = [&](TierKind tier) {
+    return publication.tier == tier ? publication.location : Location{};
+  };
   Entry& entry = entry_of(handle);
   LinkRecord& record = record_of(handle);
   entry.state.fetch_and(~(detail::kPresent | detail::kExpires), std::memory_order_relaxed);
@@ -123,10 +131,11 @@ bool Catalog::Impl::store(Shard& shard, BlockHandle found, const Publication& pu
   entry.sequence = facts.sequence;
   entry.plain_bytes.store(facts.plain_bytes, std::memory_order_relaxed);
   entry.plain_sum = facts.plain_sum;
-  entry.hot = hot ? publication.location : Location{};
-  record.cold = hot ? Location{} : publication.location;
-  record.cold_bytes = publication.cold_bytes;
-  std::uint32_t flags = hot ? detail::kHasHot : detail::kHasCold;
+  entry.hot = where(TierKind::hot);
+  record.warm = where(TierKind::warm);
+  record.cold = where(TierKind::cold);
+  record.set_cold_bytes(publication.cold_bytes);
+  std::uint32_t flags = flag_of(publication.tier);
   if (facts.pinned) flags |= detail::kDurablePin;
   if (facts.expiry != 0) {
     storage.set_expiry(handle, facts.expiry);
@@ -147,7 +156,7 @@ bool Catalog::Impl::store(Shard& shard, BlockHandle found, const Publication& pu
         unneeded = entry_of(left).id();
       if (parent != kNoBlock) links.attach(handle, parent);
     }
-    links.set_residency(handle, hot, !hot);
+    links.set_residency(handle, detail::Copies::of(flags));
   }
   if (replaced != nullptr) *replaced = before;
   return true;
@@ -173,14 +182,16 @@ void Catalog::Impl::add_copy(Shard& shard, BlockHandle handle, TierKind tier, Lo
   if (tier == TierKind::hot) {
     entry.hot = location;
     entry.state.fetch_or(detail::kHasHot, std::memory_order_release);  // as in store()
+  } else if (tier == TierKind::warm) {
+    record_of(handle).warm = location;
+    entry.state.fetch_or(detail::kHasWarm, std::memory_order_relaxed);
   } else {
     record_of(handle).cold = location;
-    record_of(handle).cold_bytes = cold_bytes;
+    record_of(handle).set_cold_bytes(cold_bytes);
     entry.state.fetch_or(detail::kHasCold, std::memory_order_relaxed);
   }
-  const std::uint32_t state = state_of(handle);
   MutexLock lock(links.mutex);
-  links.set_residency(handle, state & detail::kHasHot, state & detail::kHasCold);
+  links.set_residency(handle, detail::Copies::of(state_of(handle)));
 }
 
 /// False when there is no room for a placeholder: the block then gets no link.
@@ -215,12 +226,12 @@ BlockHandle Catalog::Impl::supersede(Shard& shard, BlockHandle old) {
   shard.insert(fresh);
   {
     MutexLock lock(links.mutex);
-    links.set_residency(old, false, false);
+    links.set_residency(old, {});
     links.take_over(old, fresh);
   }
   entry.state.fetch_and(~(detail::kPresent | kPins | detail::kExpires), std::memory_order_relaxed);
-  record_of(old).cold = Location{};
-  record_of(old).cold_bytes = 0;
+  record_of(old).warm = record_of(old).cold = Location{};
+  record_of(old).set_cold_bytes(0);
   // From here on the last release collects it, unless the last has been before.
   const std::uint32_t before = entry.state.fetch_or(detail::kDetached, std::memory_order_acq_rel);
   if (is_kept_by_leases(before)) {
@@ -246,17 +257,27 @@ void Catalog::Impl::count_copy(Shard& shard, BlockHandle handle, TierKind tier, 
   NamespaceUsage& usage = shard.usage[entry.namespace_id];
   const std::uint64_t one = sign == Sign::plus ? 1 : std::uint64_t{0} - 1;
   const std::uint64_t bytes = one * entry.plain_bytes.load(std::memory_order_relaxed);
-  (tier == TierKind::hot ? usage.hot_blocks : usage.cold_blocks) += one;
-  (tier == TierKind::hot ? usage.hot_bytes : usage.cold_bytes) += bytes;
+  const bool hot = tier == TierKind::hot;
+  const bool warm = tier == TierKind::warm;
+  (hot ? usage.hot_blocks : warm ? usage.warm_blocks : usage.cold_blocks) += one;
+  (hot ? usage.hot_bytes : warm ? usage.warm_bytes : usage.cold_bytes) += bytes;
 }
 
 bool Catalog::add_hot(BlockId id, std::uint64_t sequence, Location hot) {
-  Impl::Shard& shard = impl_->shard_of(id);
+  return impl_->add(id, sequence, TierKind::hot, hot);
+}
+
+bool Catalog::add_warm(BlockId id, std::uint64_t sequence, Location warm) {
+  return impl_->add(id, sequence, TierKind::warm, warm);
+}
+
+bool Catalog::Impl::add(BlockId id, std::uint64_t sequence, TierKind tier, Location location) {
+  Shard& shard = shard_of(id);
   MutexLock lock(shard.mutex);
   const BlockHandle handle = shard.find(id);
-  if (!impl_->is_present(handle) || impl_->entry_of(handle).sequence != sequence) return false;
-  if (impl_->state_of(handle) & detail::kHasHot) return false;
-  impl_->add_copy(shard, handle, TierKind::hot, hot, 0);
+  if (!is_present(handle) || entry_of(handle).sequence != sequence) return false;
+  if (state_of(handle) & flag_of(tier)) return false;
+  add_copy(shard, handle, tier, location, 0);
   return true;
 }
 
@@ -286,61 +307,54 @@ void Catalog::set_expiry(BlockId id, WallMicros expiry) {
 
 // --- removal ----------------------------------------------------------------------------------
 
-bool Catalog::remove_copy(BlockId id, TierKind tier, Location location) {
-  const bool hot = tier == TierKind::hot;
-  const std::uint32_t flag = hot ? detail::kHasHot : detail::kHasCold;
+bool Catalog::remove_copy(BlockId id, TierKind tier, Location location, Standing most) {
+  return impl_->take(id, tier, location, most);
+}
+
+bool Catalog::drop_copy(BlockId id, TierKind tier, Location location) {
+  CAIRN_CHECK(tier != TierKind::hot);  // leases would have to be asked
+  return impl_->take(id, tier, location, std::nullopt);
+}
+
+bool Catalog::Impl::take(BlockId id, TierKind tier, Location location,
+                         std::optional<Standing> most) {
   BlockId unneeded;
   {
-    Impl::Shard& shard = impl_->shard_of(id);
+    Shard& shard = shard_of(id);
     MutexLock lock(shard.mutex);
     const BlockHandle handle = shard.find(id);
-    if (handle == kNoBlock || (tier != TierKind::hot && tier != TierKind::cold)) return false;
-    const std::uint32_t state = impl_->state_of(handle);
-    if (!(state & flag)) return false;
-    const Location held = hot ? impl_->entry_of(handle).hot : impl_->record_of(handle).cold;
-    if (held != location) return false;
-    if (!impl_->take_copy(shard, handle, tier, Impl::Force::if_it_may_go, unneeded)) return false;
+    if (handle == kNoBlock || !(state_of(handle) & flag_of(tier))) return false;
+    const Location held = tier == TierKind::hot    ? entry_of(handle).hot
+                          : tier == TierKind::warm ? record_of(handle).warm
+                                                   : record_of(handle).cold;
+    if (held != location || !take_copy(shard, handle, tier, most, unneeded)) return false;
   }
-  impl_->reap(unneeded);
+  reap(unneeded);
   return true;
 }
 
-bool Catalog::drop_cold(BlockId id, Location location) {
-  BlockId unneeded;
-  {
-    Impl::Shard& shard = impl_->shard_of(id);
-    MutexLock lock(shard.mutex);
-    const BlockHandle handle = shard.find(id);
-    if (handle == kNoBlock || !(impl_->state_of(handle) & detail::kHasCold)) return false;
-    if (impl_->record_of(handle).cold != location) return false;
-    impl_->take_copy(shard, handle, TierKind::cold, Impl::Force::always, unneeded);
-  }
-  impl_->reap(unneeded);
-  return true;
-}
-
-bool Catalog::Impl::take_copy(Shard& shard, BlockHandle handle, TierKind tier, Force force,
-                              BlockId& unneeded) {
+bool Catalog::Impl::take_copy(Shard& shard, BlockHandle handle, TierKind tier,
+                              std::optional<Standing> most, BlockId& unneeded) {
   const bool takes_hot = tier == TierKind::hot;
   Entry& entry = entry_of(handle);
-  const std::uint32_t left = state_of(handle) & (takes_hot ? detail::kHasCold : detail::kHasHot);
+  const std::uint32_t left = state_of(handle) & detail::kPresent & ~flag_of(tier);
   {
     // Asked and done under one lock: a child that comes in between would lose its parent.
     MutexLock lock(links.mutex);
-    if (force == Force::if_it_may_go &&
-        !links.may_go(handle, takes_hot ? detail::kHotOrder : detail::kColdOrder)) {
-      return false;
-    }
-    if (force == Force::if_it_may_go && takes_hot && !entry.claim_hot()) return false;
-    links.set_residency(handle, left & detail::kHasHot, left & detail::kHasCold);
+    if (most && !links.may_go(handle, order_of(tier), *most)) return false;
+    if (most && takes_hot && !entry.claim_hot()) return false;
+    links.set_residency(handle, detail::Copies::of(left));
   }
   count_copy(shard, handle, tier, Sign::minus);
   if (takes_hot) {
     // kHasHot has been taken away already; what leases hold on to stays.
     if (!(state_of(handle) & detail::kLeaving)) entry.hot = Location{};
+  } else if (tier == TierKind::warm) {
+    record_of(handle).warm = Location{};
+    entry.state.fetch_and(~detail::kHasWarm, std::memory_order_relaxed);
   } else {
     record_of(handle).cold = Location{};
-    record_of(handle).cold_bytes = 0;
+    record_of(handle).set_cold_bytes(0);
     entry.state.fetch_and(~detail::kHasCold, std::memory_order_relaxed);
   }
   if (left == 0) {
@@ -398,10 +412,11 @@ std::optional<Residency> Catalog::remove(BlockId id, std::uint64_t sequence) {
     } while (!entry.state.compare_exchange_weak(
         seen, (seen & ~detail::kHasHot) | (leased ? detail::kLeaving : 0),
         std::memory_order_acq_rel, std::memory_order_relaxed));
-    if (!was.hot.is_null())
-      impl_->take_copy(shard, handle, TierKind::hot, Impl::Force::always, unneeded);
+    if (!was.hot.is_null()) impl_->take_copy(shard, handle, TierKind::hot, std::nullopt, unneeded);
+    if (!was.warm.is_null())
+      impl_->take_copy(shard, handle, TierKind::warm, std::nullopt, unneeded);
     if (!was.cold.is_null())
-      impl_->take_copy(shard, handle, TierKind::cold, Impl::Force::always, unneeded);
+      impl_->take_copy(shard, handle, TierKind::cold, std::nullopt, unneeded);
     if (leased) was.hot = Location{};
   }
   impl_->reap(unneeded);

@@ -43,16 +43,26 @@ namespace cairn {
 
 /// What the catalog says of one block: a copy, true at the time of the call.
 struct Residency {
-  Location hot, cold;
+  Location hot, warm, cold;
   BlockFacts facts;
   NamespaceId namespace_id{};
   std::uint32_t cold_bytes = 0;  // record on the medium
   BlockHandle handle = 0;        // what release() takes; meaningful while a lease is held
   bool pinned = false;           // by a count, or for good by facts.pinned
   bool leased = false;
-  bool present() const { return !hot.is_null() || !cold.is_null(); }
+  bool present() const { return tier() != TierKind::none; }
+  /// The hottest that has it.
   TierKind tier() const {
-    return !hot.is_null() ? TierKind::hot : !cold.is_null() ? TierKind::cold : TierKind::none;
+    if (!hot.is_null()) return TierKind::hot;
+    if (!warm.is_null()) return TierKind::warm;
+    return cold.is_null() ? TierKind::none : TierKind::cold;
+  }
+  bool is_last_copy() const {
+    return int{!hot.is_null()} + int{!warm.is_null()} + int{!cold.is_null()} == 1;
+  }
+  Location in(TierKind tier) const {
+    if (tier == TierKind::hot) return hot;
+    return tier == TierKind::warm ? warm : cold;
   }
 };
 
@@ -66,6 +76,7 @@ struct NamespaceUsage {
   std::uint64_t blocks = 0;
   std::uint64_t bytes = 0;  // payload, each block once
   std::uint64_t hot_blocks = 0, hot_bytes = 0;
+  std::uint64_t warm_blocks = 0, warm_bytes = 0;  // payload, spares included
   std::uint64_t cold_blocks = 0, cold_bytes = 0;
   friend bool operator==(const NamespaceUsage&, const NamespaceUsage&) = default;
 };
@@ -103,16 +114,24 @@ class Catalog {
   /// The same for cold. With equal sequence it adds the cold location to the entry.
   bool publish_cold(BlockId id, const BlockName& name, const BlockFacts& facts, Location cold,
                     std::uint32_t cold_bytes, Residency* replaced);
+  /// For a block whose copy in hot had to go at once, and its entry with it: only where the block
+  /// is not there.
+  bool publish_warm(BlockId id, const BlockName& name, const BlockFacts& facts, Location warm);
   /// A promotion has been filled: adds hot to an entry that still has this sequence.
   bool add_hot(BlockId id, std::uint64_t sequence, Location hot);
+  /// A demotion, or an image from cold: adds warm likewise. While hot has the block, too, it is a
+  /// spare.
+  bool add_warm(BlockId id, std::uint64_t sequence, Location warm);
   /// Eviction: takes the copy out of one tier if the entry still holds `location` there and is
   /// neither leased (hot) nor pinned nor needed by a child (a child is in the same tier, or
-  /// this is the last copy and a child is anywhere). The caller then frees it. The entry goes
+  /// this is the last copy and a child is anywhere); a spare goes in any case. Nor is it taken out
+  /// when by now its loss would be greater than `most`. The caller then frees it. The entry goes
   /// with its last copy.
-  bool remove_copy(BlockId id, TierKind tier, Location location);
-  /// A cold copy that is bad or gone: taken out whatever needs it. Children become orphans if
-  /// it was the last.
-  bool drop_cold(BlockId id, Location location);
+  bool remove_copy(BlockId id, TierKind tier, Location location,
+                   Standing most = Standing::last_copy);
+  /// A copy in warm or cold that is bad or gone: taken out whatever needs it. Children become
+  /// orphans if it was the last.
+  bool drop_copy(BlockId id, TierKind tier, Location location);
   /// Takes the whole entry out if its sequence is at most `sequence`; leased hot copies stay
   /// readable for their leases and come back through release(). What was there, for freeing.
   std::optional<Residency> remove(BlockId id, std::uint64_t sequence);
@@ -138,7 +157,7 @@ class Catalog {
   // --- leases and pins --------------------------------------------------------------------
   /// Pins the leading run of ids that is in hot (each: every one that is); out[i].hot is null
   /// where it is not leased. Renews recency, tail first. Returns the number leased. Of a leased
-  /// block everything is filled in but cold, cold_bytes and facts.parent (they would cost
+  /// block everything is filled in but warm, cold, cold_bytes and facts.parent (they would cost
   /// another cache line; find() has them). `out` has ids.size() elements.
   std::size_t lease_hot(std::span<const BlockId> ids, Read read, std::span<Residency> out);
   /// Ends one lease of each. Hot locations of entries that were removed meanwhile and whose
@@ -170,19 +189,14 @@ class Catalog {
 
   // --- eviction ---------------------------------------------------------------------------
   /// The next victims of `tier` in the policy's order, leaves first: never leased, never
-  /// pinned, never the last copy of a block that has a child anywhere, and for hot, never one
-  /// whose only copy is hot unless `include_last_copies`. Orphans and what hangs below them go
-  /// before all others. In the order given, each can be removed once those before it are. At
-  /// most `count`; nothing is changed.
-  std::vector<Victim> victims(TierKind tier, std::size_t count, bool include_last_copies);
+  /// pinned, and of no standing beyond `most`: up to last_copy may be dropped, anchored only
+  /// moved. Orphans and what hangs below them go before all others. In the order given, each can
+  /// be removed once those before it are. At most `count`; nothing is changed.
+  std::vector<Victim> victims(TierKind tier, std::size_t count, Standing most);
   /// The same for one namespace that is at a limit of its own: least recent first, whatever the
   /// policy holds. A child was used before its parent, so most can be removed once those before
   /// them are; not all. Costs a walk of the catalog, a few entries under one lock.
   std::vector<Victim> victims_of(NamespaceId ns, TierKind tier, std::size_t count) const;
-
-  /// Last copies in hot that nothing but a child elsewhere keeps, least recent first: victims()
-  /// never offers them, so hot can fill with them. Written to cold they may go. Costs a walk.
-  std::vector<Victim> held_by_children(std::size_t count) const;
 
   // --- whole -----------------------------------------------------------------------------
   /// While loading, a parent that is not there may be still to come: orphans are counted, but
@@ -193,7 +207,7 @@ class Catalog {
   /// call the catalog.
   void for_each(std::optional<NamespaceId> ns,
                 const std::function<void(BlockId, const Residency&)>& visit) const;
-  /// The ids in hot, most worth first, at most `count`: the hot list.
+  /// The ids in hot, most worth first, and then those in warm; at most `count`: the hot list.
   std::vector<BlockId> hottest(std::size_t count) const;
 
   std::uint64_t blocks() const;   // present

@@ -32,7 +32,21 @@ constexpr std::uint32_t kPinned = 1U << 27;      // LinkRecord::pins is not 0
 constexpr std::uint32_t kDurablePin = 1U << 28;  // BlockFacts::pinned
 constexpr std::uint32_t kExpires = 1U << 29;     // the time lies in CatalogStorage::expiries
 constexpr std::uint32_t kLeaving = 1U << 30;     // removed while leased: `hot` waits for the last
-constexpr std::uint32_t kPresent = kHasHot | kHasCold;
+constexpr std::uint32_t kHasWarm = 1U << 31;
+constexpr std::uint32_t kPresent = kHasHot | kHasWarm | kHasCold;
+
+/// In which tiers a block has a copy.
+struct Copies {
+  bool hot = false, warm = false, cold = false;
+  static Copies of(std::uint32_t state) {
+    return {(state & kHasHot) != 0, (state & kHasWarm) != 0, (state & kHasCold) != 0};
+  }
+  bool any() const { return hot || warm || cold; }
+  bool is_last() const { return int{hot} + int{warm} + int{cold} == 1; }
+  /// A warm copy of what hot has needs nobody and is needed by nobody: in the order of warm it is
+  /// nobody's child.
+  bool is_spare() const { return hot && warm; }
+};
 
 struct alignas(64) Entry {
   std::atomic<std::uint64_t> id_high;      // shard; id null: free. Unchanged while anything
@@ -76,23 +90,33 @@ static_assert(sizeof(Entry) == 64);
 
 struct LinkRecord {
   Location cold;                           // shard
-  std::uint32_t cold_bytes;                // shard
+  Location warm;                           // shard
+  std::uint32_t cold_units : 24;           // shard; bytes ÷ kColdUnit, rounded up
+  std::uint8_t children_warm;              // links; SpilledCount; spares are not counted
   std::atomic<BlockHandle> parent_handle;  // links; whether there is one: shard, too
-  BlockHandle first_child;                 // links
+  std::uint32_t first_child : 30;          // links
+  std::uint32_t linked_warm : 1;           // links; kHasWarm as the links know it
   BlockHandle next_sibling;                // links
   std::uint32_t previous_sibling : 30;     // links
-  std::uint32_t linked_hot : 1;            // links; kHasHot as the links know it
+  std::uint32_t linked_hot : 1;            // links
   std::uint32_t linked_cold : 1;           // links
   std::uint8_t children_hot;               // links; SpilledCount
   std::uint8_t children_cold;              // links; SpilledCount
   std::uint8_t children_present;           // links; SpilledCount
   std::uint8_t pins;                       // shard; SpilledCount
 
+  /// Records lie on multiples of it (record/format.h).
+  static constexpr std::uint32_t kColdUnit = 64;
+  std::uint32_t cold_bytes() const { return cold_units * kColdUnit; }
+  void set_cold_bytes(std::uint32_t bytes) {
+    cold_units = (bytes / kColdUnit + (bytes % kColdUnit != 0 ? 1 : 0)) & 0xffffff;
+  }
+  Copies copies() const { return {linked_hot != 0, linked_warm != 0, linked_cold != 0}; }
   BlockHandle parent() const { return parent_handle.load(std::memory_order_relaxed); }
   void set_parent(BlockHandle parent) { parent_handle.store(parent, std::memory_order_relaxed); }
 };
-static_assert(sizeof(LinkRecord) == 32);
-constexpr std::uint32_t kHandlesMax = 1U << 30;  // previous_sibling
+static_assert(sizeof(LinkRecord) == 40);
+constexpr std::uint32_t kHandlesMax = 1U << 30;  // bit fields
 constexpr std::uint32_t kHandleMask = kHandlesMax - 1;
 
 /// Counters of one byte each that go beyond 255 in a side map: roots with thousands of

@@ -63,6 +63,14 @@ struct Catalog::Impl {
     // Acquire: pairs with the release of a lease, whose reads come before the slot is used again.
     return entry_of(handle).state.load(std::memory_order_acquire);
   }
+  static std::uint32_t flag_of(TierKind tier) {
+    if (tier == TierKind::hot) return detail::kHasHot;
+    return tier == TierKind::warm ? detail::kHasWarm : detail::kHasCold;
+  }
+  static std::size_t order_of(TierKind tier) {
+    if (tier == TierKind::hot) return detail::kHotOrder;
+    return tier == TierKind::warm ? detail::kWarmOrder : detail::kColdOrder;
+  }
   static bool is_kept_by_leases(std::uint32_t state) {
     return (state & (detail::kLeaseMask | detail::kLeaving)) != 0;
   }
@@ -97,6 +105,7 @@ struct Catalog::Impl {
   enum class Parent : std::uint8_t { as_linked, held };
   bool store(Shard& shard, BlockHandle found, const Publication& publication, Parent parent,
              Residency* replaced, BlockId& unneeded) CAIRN_REQUIRES(shard.mutex);
+  bool add(BlockId id, std::uint64_t sequence, TierKind tier, Location location);
   void add_copy(Shard& shard, BlockHandle handle, TierKind tier, Location location,
                 std::uint32_t cold_bytes) CAIRN_REQUIRES(shard.mutex);
   bool hold_parent(BlockId id);
@@ -106,11 +115,12 @@ struct Catalog::Impl {
   void count_block(Shard& shard, BlockHandle handle, Sign sign) CAIRN_REQUIRES(shard.mutex);
   void count_copy(Shard& shard, BlockHandle handle, TierKind tier, Sign sign)
       CAIRN_REQUIRES(shard.mutex);
-  enum class Force : std::uint8_t { if_it_may_go, always };
-  /// Takes one copy out of an entry. False: something needs it. `unneeded` receives the id of a
-  /// parent that may have become useless, for reap() once the shard is unlocked.
-  bool take_copy(Shard& shard, BlockHandle handle, TierKind tier, Force force, BlockId& unneeded)
-      CAIRN_REQUIRES(shard.mutex);
+  bool take(BlockId id, TierKind tier, Location location, std::optional<Standing> most);
+  /// Takes one copy out of an entry; whatever needs it without `most`. False: it may not go.
+  /// `unneeded` receives the id of a parent that may have become useless, for reap() once the
+  /// shard is unlocked.
+  bool take_copy(Shard& shard, BlockHandle handle, TierKind tier, std::optional<Standing> most,
+                 BlockId& unneeded) CAIRN_REQUIRES(shard.mutex);
   /// Frees an entry that nothing needs; returns the id of a parent that may follow it.
   BlockId settle(Shard& shard, BlockHandle handle) CAIRN_REQUIRES(shard.mutex);
   void reap(BlockId id);

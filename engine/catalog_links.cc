@@ -68,8 +68,8 @@ bool Links::attach(BlockHandle child, BlockHandle parent) {
   record.previous_sibling = kNoBlock;
   if (above.first_child != kNoBlock)
     storage_.records[above.first_child].previous_sibling = child & kHandleMask;
-  above.first_child = child;
-  count_child(parent, false, false, record.linked_hot, record.linked_cold);
+  above.first_child = child & kHandleMask;
+  count_child(parent, {}, record.copies());
   return true;
 }
 
@@ -77,10 +77,10 @@ BlockHandle Links::detach(BlockHandle child) {
   LinkRecord& record = storage_.records[child];
   const BlockHandle parent = record.parent();
   if (parent == kNoBlock) return kNoBlock;
-  count_child(parent, record.linked_hot, record.linked_cold, false, false);
+  count_child(parent, record.copies(), {});
   const BlockHandle previous = record.previous_sibling;
   if (previous == kNoBlock) {
-    storage_.records[parent].first_child = record.next_sibling;
+    storage_.records[parent].first_child = record.next_sibling & kHandleMask;
   } else {
     storage_.records[previous].next_sibling = record.next_sibling;
   }
@@ -100,12 +100,14 @@ void Links::take_over(BlockHandle from, BlockHandle to) {
   const bool attached = parent == kNoBlock || attach(to, parent);
   CAIRN_CHECK(attached);
   lost_.erase(from);
-  fresh.first_child = std::exchange(old.first_child, kNoBlock);
+  fresh.first_child = old.first_child;
+  old.first_child = kNoBlock;
   for (BlockHandle c = fresh.first_child; c != kNoBlock; c = storage_.records[c].next_sibling) {
     storage_.records[c].set_parent(to);
   }
-  children_hot_.move(old.children_hot, from, fresh.children_hot, to);
-  children_cold_.move(old.children_cold, from, fresh.children_cold, to);
+  children_[kHotOrder].move(old.children_hot, from, fresh.children_hot, to);
+  children_[kWarmOrder].move(old.children_warm, from, fresh.children_warm, to);
+  children_[kColdOrder].move(old.children_cold, from, fresh.children_cold, to);
   children_present_.move(old.children_present, from, fresh.children_present, to);
   if (const auto hold = holds_.find(storage_.entries[to].id()); hold != holds_.end()) {
     hold->second.parent = to;
@@ -115,43 +117,43 @@ void Links::take_over(BlockHandle from, BlockHandle to) {
 
 // --- residency --------------------------------------------------------------------------------
 
-void Links::set_residency(BlockHandle handle, bool hot, bool cold) {
+void Links::set_residency(BlockHandle handle, Copies now) {
   LinkRecord& record = storage_.records[handle];
-  const bool was_hot = record.linked_hot;
-  const bool was_cold = record.linked_cold;
-  const bool was_present = was_hot || was_cold;
-  const bool present = hot || cold;
-  record.linked_hot = hot;
-  record.linked_cold = cold;
-  if (present != was_present) {
+  const Copies was = record.copies();
+  record.linked_hot = now.hot;
+  record.linked_warm = now.warm;
+  record.linked_cold = now.cold;
+  if (now.any() != was.any()) {
     const std::uint64_t children = children_present_.get(record.children_present, handle);
-    orphans_ += present ? std::uint64_t{0} - children : children;
+    orphans_ += now.any() ? std::uint64_t{0} - children : children;
     note_lost(handle);
   }
-  const std::array<bool, kTiers> was{was_hot, was_cold};
   for (std::size_t tier = 0; tier < kTiers; ++tier) {
-    const bool now = in_tier(record, tier);
-    if (was[tier] && now) policies_[tier]->on_standing(handle, standing(handle, tier));
-    if (was[tier] && !now) policies_[tier]->on_remove(handle);
-    if (!was[tier] && now) policies_[tier]->on_insert(handle, standing(handle, tier));
+    const bool was_in = in_tier(was, tier);
+    const bool is_in = in_tier(now, tier);
+    if (was_in && is_in) policies_[tier]->on_standing(handle, standing(handle, tier));
+    if (was_in && !is_in) policies_[tier]->on_remove(handle);
+    if (!was_in && is_in) policies_[tier]->on_insert(handle, standing(handle, tier));
   }
-  if (record.parent() != kNoBlock) count_child(record.parent(), was_hot, was_cold, hot, cold);
+  if (record.parent() != kNoBlock) count_child(record.parent(), was, now);
 }
 
 /// One child of `parent` has changed from the first residency to the second.
-void Links::count_child(BlockHandle parent, bool was_hot, bool was_cold, bool hot, bool cold) {
+void Links::count_child(BlockHandle parent, Copies was, Copies now) {
   LinkRecord& record = storage_.records[parent];
   const auto count = [&](SpilledCount& spilled, std::uint8_t& field, bool before, bool after) {
     if (!before && after) spilled.add(field, parent);
     if (before && !after) spilled.subtract(field, parent);
   };
-  count(children_hot_, record.children_hot, was_hot, hot);
-  count(children_cold_, record.children_cold, was_cold, cold);
-  const bool was_present = was_hot || was_cold;
-  const bool present = hot || cold;
-  count(children_present_, record.children_present, was_present, present);
-  if (was_present != present && !is_present(parent)) {
-    orphans_ += present ? 1 : std::uint64_t{0} - 1;
+  for (std::size_t tier = 0; tier < kTiers; ++tier) {
+    std::uint8_t& field = tier == kHotOrder    ? record.children_hot
+                          : tier == kWarmOrder ? record.children_warm
+                                               : record.children_cold;
+    count(children_[tier], field, is_child_in(was, tier), is_child_in(now, tier));
+  }
+  count(children_present_, record.children_present, was.any(), now.any());
+  if (was.any() != now.any() && !is_present(parent)) {
+    orphans_ += now.any() ? 1 : std::uint64_t{0} - 1;
     note_lost(parent);
   }
   refresh(parent);
@@ -159,12 +161,11 @@ void Links::count_child(BlockHandle parent, bool was_hot, bool was_cold, bool ho
 
 Standing Links::standing(BlockHandle handle, std::size_t tier) const {
   const LinkRecord& record = storage_.records[handle];
-  const bool last_copy = record.linked_hot != record.linked_cold;
-  const std::uint8_t below = tier == kHotOrder ? record.children_hot : record.children_cold;
-  if (is_pinned(handle) || below != 0 || (last_copy && record.children_present != 0)) {
-    return Standing::held;
-  }
-  return last_copy ? Standing::last_copy : Standing::backed;
+  const Copies copies = record.copies();
+  if (tier == kWarmOrder && copies.is_spare()) return Standing::spare;
+  if (is_pinned(handle) || children_in(handle, tier) != 0) return Standing::held;
+  if (!copies.is_last()) return Standing::backed;
+  return record.children_present != 0 ? Standing::anchored : Standing::last_copy;
 }
 
 void Links::refresh(BlockHandle handle) {
@@ -207,10 +208,12 @@ void Links::set_loading(bool loading) {
 }
 
 std::uint64_t Links::memory_bytes() const {
-  return policies_[kHotOrder]->memory_bytes() + policies_[kColdOrder]->memory_bytes() +
-         children_hot_.memory_bytes() + children_cold_.memory_bytes() +
-         children_present_.memory_bytes() + lost_.size() * 8 +
-         holds_.capacity() * (sizeof(BlockId) + sizeof(Hold) + 1);
+  std::uint64_t bytes = children_present_.memory_bytes() + lost_.size() * 8 +
+                        holds_.capacity() * (sizeof(BlockId) + sizeof(Hold) + 1);
+  for (std::size_t tier = 0; tier < kTiers; ++tier) {
+    bytes += policies_[tier]->memory_bytes() + children_[tier].memory_bytes();
+  }
+  return bytes;
 }
 
 void Links::check_invariants() const {
@@ -220,18 +223,21 @@ void Links::check_invariants() const {
   std::uint64_t orphans = 0;
   for (BlockHandle handle = 1; handle < end; ++handle) {
     const LinkRecord& record = storage_.records[handle];
-    std::uint64_t hot = 0, cold = 0, present = 0;
+    std::array<std::uint64_t, kTiers> children{};
+    std::uint64_t present = 0;
     BlockHandle previous = kNoBlock;
     for (BlockHandle c = record.first_child; c != kNoBlock; c = storage_.records[c].next_sibling) {
       const LinkRecord& child = storage_.records[c];
       CAIRN_CHECK(child.parent() == handle && child.previous_sibling == previous);
-      hot += child.linked_hot;
-      cold += child.linked_cold;
+      for (std::size_t tier = 0; tier < kTiers; ++tier) {
+        children[tier] += is_child_in(child.copies(), tier);
+      }
       present += is_present(c);
       previous = c;
     }
-    CAIRN_CHECK(hot == children_hot_.get(record.children_hot, handle));  // C2
-    CAIRN_CHECK(cold == children_cold_.get(record.children_cold, handle));
+    for (std::size_t tier = 0; tier < kTiers; ++tier) {  // C2
+      CAIRN_CHECK(children[tier] == children_in(handle, tier));
+    }
     CAIRN_CHECK(present == children_present_.get(record.children_present, handle));
     if (record.parent() != kNoBlock && is_present(handle) && !is_present(record.parent()))
       ++orphans;

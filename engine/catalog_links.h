@@ -3,9 +3,10 @@
 //
 // Knows for every entry in which tiers it is, who its parent is and how many children it has in
 // each tier, and from that tells each tier's policy what may go: a block may not go from a tier
-// in which it has a child, nor with its last copy while a child has a copy anywhere, nor while
-// it is pinned. Leases are not known here: they change too often, and are looked at when
-// victims are picked.
+// in which it has a child, nor with its last copy while a child has a copy anywhere (but move to
+// another tier it may), nor while it is pinned. A spare may always go, and is nobody's child in
+// warm. Leases are not known here: they change too often, and are looked at when victims are
+// picked.
 //
 // Threading:  everything needs `mutex`, which is taken below a shard's lock or alone. Fields of
 //             entries that belong to a shard are not touched here, but for atomics and ids.
@@ -27,9 +28,10 @@
 
 namespace cairn::detail {
 
-constexpr std::size_t kTiers = 2;  // those that have an order: hot, cold
+constexpr std::size_t kTiers = 3;  // those that have an order
 constexpr std::size_t kHotOrder = 0;
-constexpr std::size_t kColdOrder = 1;
+constexpr std::size_t kWarmOrder = 1;
+constexpr std::size_t kColdOrder = 2;
 
 class Links {
  public:
@@ -57,18 +59,13 @@ class Links {
   }
 
   // --- residency and order ----------------------------------------------------------------
-  void set_residency(BlockHandle handle, bool hot, bool cold) CAIRN_REQUIRES(mutex);
+  void set_residency(BlockHandle handle, Copies copies) CAIRN_REQUIRES(mutex);
   /// Pins have changed, or children have.
   void refresh(BlockHandle handle) CAIRN_REQUIRES(mutex);
   void demote(BlockHandle handle, std::uint64_t stamp) CAIRN_REQUIRES(mutex);
-  bool may_go(BlockHandle handle, std::size_t tier) const CAIRN_REQUIRES(mutex) {
-    return standing(handle, tier) != Standing::held;
-  }
-  /// The last copy, in hot, of a block whose children are present but not in hot.
-  bool is_held_from_below(BlockHandle handle) const CAIRN_REQUIRES(mutex) {
-    const LinkRecord& record = storage_.records[handle];
-    return record.linked_hot && !record.linked_cold && record.children_hot == 0 &&
-           record.children_present != 0;
+  bool may_go(BlockHandle handle, std::size_t tier, Standing most) const CAIRN_REQUIRES(mutex) {
+    const Standing now = standing(handle, tier);
+    return now != Standing::held && now <= most;
   }
   void on_access(std::span<const BlockHandle> blocks) CAIRN_REQUIRES(mutex);
   bool wants_accesses() const { return wants_accesses_; }
@@ -80,9 +77,9 @@ class Links {
   void set_loading(bool loading) CAIRN_REQUIRES(mutex);
   std::uint64_t orphans() const CAIRN_REQUIRES(mutex) { return orphans_; }
 
-  /// Up to `count` blocks that may leave the tier one after the other. False: ask again, with
-  /// the lock released in between.
-  bool pick(std::size_t tier, std::size_t count, bool include_last_copies,
+  /// Up to `count` blocks that may leave the tier one after the other, none beyond `most`. False:
+  /// ask again, with the lock released in between.
+  bool pick(std::size_t tier, std::size_t count, Standing most,
             std::vector<std::pair<BlockHandle, BlockId>>& picked) CAIRN_REQUIRES(mutex);
 
   std::uint64_t memory_bytes() const CAIRN_REQUIRES(mutex);
@@ -91,19 +88,30 @@ class Links {
  private:
   friend class Picker;
 
-  bool in_tier(const LinkRecord& record, std::size_t tier) const {
-    return tier == kHotOrder ? record.linked_hot : record.linked_cold;
+  static bool in_tier(Copies copies, std::size_t tier) {
+    return tier == kHotOrder ? copies.hot : tier == kWarmOrder ? copies.warm : copies.cold;
   }
-  bool is_present(BlockHandle handle) const {
-    return storage_.records[handle].linked_hot || storage_.records[handle].linked_cold;
+  static bool in_tier(const LinkRecord& record, std::size_t tier) {
+    return in_tier(record.copies(), tier);
   }
+  /// Whether it is one of the children that its parent has in the tier.
+  static bool is_child_in(Copies copies, std::size_t tier) {
+    return in_tier(copies, tier) && !(tier == kWarmOrder && copies.is_spare());
+  }
+  std::uint64_t children_in(BlockHandle handle, std::size_t tier) const {
+    const LinkRecord& record = storage_.records[handle];
+    return children_[tier].get(tier == kHotOrder    ? record.children_hot
+                               : tier == kWarmOrder ? record.children_warm
+                                                    : record.children_cold,
+                               handle);
+  }
+  bool is_present(BlockHandle handle) const { return storage_.records[handle].copies().any(); }
   bool is_pinned(BlockHandle handle) const {
     return storage_.entries[handle].state.load(std::memory_order_relaxed) & (kPinned | kDurablePin);
   }
   Standing standing(BlockHandle handle, std::size_t tier) const CAIRN_REQUIRES(mutex);
   bool would_close_circle(BlockHandle child, BlockHandle parent) const CAIRN_REQUIRES(mutex);
-  void count_child(BlockHandle parent, bool was_hot, bool was_cold, bool hot, bool cold)
-      CAIRN_REQUIRES(mutex);
+  void count_child(BlockHandle parent, Copies was, Copies now) CAIRN_REQUIRES(mutex);
   void note_lost(BlockHandle handle) CAIRN_REQUIRES(mutex);
 
   Storage& storage_;
@@ -111,7 +119,8 @@ class Links {
   bool wants_accesses_ = false;
   bool loading_ = false;
   std::uint64_t orphans_ = 0;
-  SpilledCount children_hot_, children_cold_, children_present_;
+  std::array<SpilledCount, kTiers> children_;
+  SpilledCount children_present_;
   struct Hold {
     BlockHandle parent = kNoBlock;
     std::uint32_t count = 0;

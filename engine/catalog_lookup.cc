@@ -78,7 +78,10 @@ std::size_t Catalog::match(std::span<const BlockId> ids, std::span<MatchedBlock>
       if (present == 0) present = impl.peek_locked(part[i], plain_bytes);
       if (present == 0) return run + i;
       if (out.empty()) continue;
-      out[run + i] = {(present & detail::kHasHot) ? TierKind::hot : TierKind::cold, plain_bytes};
+      out[run + i] = {(present & detail::kHasHot)    ? TierKind::hot
+                      : (present & detail::kHasWarm) ? TierKind::warm
+                                                     : TierKind::cold,
+                      plain_bytes};
     }
     run += part.size();
   }
@@ -98,7 +101,7 @@ inline void Catalog::Impl::describe_leased(BlockHandle handle, std::uint32_t sta
                                            Residency& residency) const {
   const Entry& entry = entry_of(handle);
   residency.hot = (state & detail::kHasHot) ? entry.hot : Location{};
-  residency.cold = Location{};
+  residency.warm = residency.cold = Location{};
   residency.facts.sequence = entry.sequence;
   residency.facts.plain_bytes = entry.plain_bytes.load(std::memory_order_relaxed);
   residency.facts.plain_sum = entry.plain_sum;
@@ -116,8 +119,9 @@ Residency Catalog::Impl::describe(BlockHandle handle) const {
   const LinkRecord& record = record_of(handle);
   Residency residency;
   describe_leased(handle, state_of(handle), residency);
+  residency.warm = record.warm;
   residency.cold = record.cold;
-  residency.cold_bytes = record.cold_bytes;
+  residency.cold_bytes = record.cold_bytes();
   residency.facts.parent = links.parent_id(handle).value_or(BlockId{});
   return residency;
 }

@@ -18,9 +18,9 @@ constexpr std::size_t kOrphanLooks = 1024;
 
 class Picker {
  public:
-  Picker(const Links& links, std::size_t tier, std::size_t count, bool include_last_copies)
+  Picker(const Links& links, std::size_t tier, std::size_t count, Standing most)
       CAIRN_REQUIRES(links.mutex)
-      : links_(links), tier_(tier), count_(count), include_last_copies_(include_last_copies) {}
+      : links_(links), tier_(tier), count_(count), most_(most) {}
 
   bool is_done() const { return picked_.size() >= count_; }
   std::vector<BlockHandle>& picked() { return picked_; }
@@ -29,20 +29,18 @@ class Picker {
   /// Whether `handle` may go after what has been picked so far.
   bool may_go(BlockHandle handle) const {
     const LinkRecord& record = record_of(handle);
-    if (taken_.contains(handle) || !links_.in_tier(record, tier_) || links_.is_pinned(handle))
-      return false;
-    if (is_leased(handle)) return false;
-    const bool last_copy = record.linked_hot != record.linked_cold;
-    if (last_copy && tier_ == kHotOrder && !include_last_copies_) return false;
+    if (taken_.contains(handle) || !Links::in_tier(record, tier_)) return false;
+    const Copies copies = record.copies();
+    if (tier_ == kWarmOrder && copies.is_spare()) return false;
+    if (links_.is_pinned(handle) || is_leased(handle)) return false;
     const auto gone = gone_.find(handle);
     const Gone none;
     const Gone& below = gone == gone_.end() ? none : gone->second;
-    const std::uint64_t in_tier = tier_ == kHotOrder
-                                      ? links_.children_hot_.get(record.children_hot, handle)
-                                      : links_.children_cold_.get(record.children_cold, handle);
-    if (in_tier > below.from_tier) return false;
-    return !last_copy ||
-           links_.children_present_.get(record.children_present, handle) <= below.for_good;
+    if (links_.children_in(handle, tier_) > below.from_tier) return false;
+    if (!copies.is_last()) return most_ >= Standing::backed;
+    const bool anchored =
+        links_.children_present_.get(record.children_present, handle) > below.for_good;
+    return most_ >= (anchored ? Standing::anchored : Standing::last_copy);
   }
 
   void pick(BlockHandle handle) {
@@ -53,7 +51,7 @@ class Picker {
     if (parent == kNoBlock) return;
     Gone& gone = gone_[parent];
     ++gone.from_tier;
-    if (record.linked_hot != record.linked_cold) ++gone.for_good;
+    if (record.copies().is_last()) ++gone.for_good;
     if (may_go(parent)) parents_.push({worth(parent), parent});
   }
 
@@ -99,7 +97,7 @@ class Picker {
   const Links& links_;
   const std::size_t tier_;
   const std::size_t count_;
-  const bool include_last_copies_;
+  const Standing most_;
   std::vector<BlockHandle> picked_;
   absl::flat_hash_set<BlockHandle> taken_;
   absl::flat_hash_map<BlockHandle, Gone> gone_;
@@ -142,9 +140,16 @@ void Picker::pick_in_order(const std::vector<Candidate>& offered, bool offered_a
   }
 }
 
-bool Links::pick(std::size_t tier, std::size_t count, bool include_last_copies,
+bool Links::pick(std::size_t tier, std::size_t count, Standing most,
                  std::vector<std::pair<BlockHandle, BlockId>>& picked) {
-  Picker picker(*this, tier, count, include_last_copies);
+  std::vector<Candidate> offered;
+  if (most == Standing::spare) {
+    if (!policies_[tier]->victims(most, count, offered)) return false;
+    for (const Candidate& spare : offered)
+      picked.emplace_back(spare.block, storage_.entries[spare.block].id());
+    return true;
+  }
+  Picker picker(*this, tier, count, most);
   std::size_t looks = kOrphanLooks + 4 * count;
   for (std::size_t tried = lost_.size(); tried > 0 && looks > 0 && !picker.is_done(); --tried) {
     // Goes round, so that orphans that cannot go now do not hide the others for ever.
@@ -153,13 +158,11 @@ bool Links::pick(std::size_t tier, std::size_t count, bool include_last_copies,
     picker.pick_orphans(*lost, looks);
     if (!picker.is_done()) lost_cursor_ = *lost;
   }
-  std::vector<Candidate> offered;
-  const bool all = tier == kColdOrder || include_last_copies;
   // What is leased, or was picked as an orphan, is offered as well: ask for more until enough.
   for (std::size_t ask = count; !picker.is_done(); ask *= 2) {
     Picker attempt = picker;
     offered.clear();
-    if (!policies_[tier]->victims(all, ask, offered)) return false;
+    if (!policies_[tier]->victims(most, ask, offered)) return false;
     const bool offered_all = offered.size() < ask;
     attempt.pick_in_order(offered, offered_all);
     if (attempt.is_done() || offered_all) {

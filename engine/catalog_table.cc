@@ -184,7 +184,8 @@ void Shard::release(BlockHandle handle) {
   entry.sequence = 0;
   entry.state.store(0, std::memory_order_relaxed);
   record.cold = Location{};
-  record.cold_bytes = 0;
+  record.warm = Location{};
+  record.set_cold_bytes(0);
   storage_->names.clear(handle);
   entry.next = free_;
   free_ = handle;

@@ -11,16 +11,14 @@ using detail::kNoBlock;
 
 // --- eviction ---------------------------------------------------------------------------------
 
-std::vector<Victim> Catalog::victims(TierKind tier, std::size_t count, bool include_last_copies) {
+std::vector<Victim> Catalog::victims(TierKind tier, std::size_t count, Standing most) {
   std::vector<Victim> victims;
-  if (count == 0 || (tier != TierKind::hot && tier != TierKind::cold)) return victims;
-  const bool hot = tier == TierKind::hot;
+  if (count == 0 || tier == TierKind::none) return victims;
   std::vector<std::pair<BlockHandle, BlockId>> picked;
   for (bool done = false; !done;) {
     MutexLock lock(impl_->links.mutex);
     picked.clear();
-    done = impl_->links.pick(hot ? detail::kHotOrder : detail::kColdOrder, count,
-                             include_last_copies, picked);
+    done = impl_->links.pick(Impl::order_of(tier), count, most, picked);
   }
   victims.reserve(picked.size());
   for (const auto& [handle, id] : picked) {
@@ -29,9 +27,11 @@ std::vector<Victim> Catalog::victims(TierKind tier, std::size_t count, bool incl
     // What was leased, pinned or taken away in between is left out.
     if (shard.find(id, handle) != handle) continue;
     const Residency residency = impl_->describe(handle);
-    if ((hot ? residency.hot : residency.cold).is_null() || residency.pinned) continue;
+    if (residency.in(tier).is_null()) continue;
+    const bool is_spare = tier == TierKind::warm && !residency.hot.is_null();
+    if (residency.pinned && !is_spare) continue;
 #if !defined(CAIRN_PLANTED_LEASE_NOT_PINNED)
-    if (hot && residency.leased) continue;
+    if (tier == TierKind::hot && residency.leased) continue;
 #endif
     victims.push_back({id, residency});
   }
@@ -55,31 +55,13 @@ std::vector<Victim> least_recent(std::vector<Ranked> found, std::size_t count) {
 }  // namespace
 
 std::vector<Victim> Catalog::victims_of(NamespaceId ns, TierKind tier, std::size_t count) const {
-  const bool hot = tier == TierKind::hot;
   std::vector<Ranked> found;
   for_each(ns, [&](BlockId id, const Residency& residency) {
-    if ((hot ? residency.hot : residency.cold).is_null() || residency.pinned) return;
-    if (hot && residency.leased) return;
+    if (residency.in(tier).is_null() || residency.pinned) return;
+    if (tier == TierKind::hot && residency.leased) return;
     found.push_back(
         {impl_->entry_of(residency.handle).stamp.load(std::memory_order_relaxed), {id, residency}});
   });
-  return least_recent(std::move(found), count);
-}
-
-std::vector<Victim> Catalog::held_by_children(std::size_t count) const {
-  std::vector<Ranked> found;
-  for_each(std::nullopt, [&](BlockId id, const Residency& residency) {
-    if (residency.hot.is_null() || !residency.cold.is_null() || residency.leased) return;
-    found.push_back(
-        {impl_->entry_of(residency.handle).stamp.load(std::memory_order_relaxed), {id, residency}});
-  });
-  {
-    // By handle, though the entries may be others' by now: whoever moves a block looks again.
-    MutexLock lock(impl_->links.mutex);
-    std::erase_if(found, [&](const Ranked& one) CAIRN_REQUIRES(impl_->links.mutex) {
-      return !impl_->links.is_held_from_below(one.second.residency.handle);
-    });
-  }
   return least_recent(std::move(found), count);
 }
 
@@ -105,17 +87,24 @@ void Catalog::for_each(std::optional<NamespaceId> ns,
 }
 
 std::vector<BlockId> Catalog::hottest(std::size_t count) const {
-  std::vector<std::pair<std::uint64_t, BlockId>> hot;
+  struct Found {
+    bool hot = false;
+    std::uint64_t stamp = 0;
+    BlockId id;
+  };
+  std::vector<Found> found;
   for_each(std::nullopt, [&](BlockId id, const Residency& residency) {
-    if (residency.hot.is_null()) return;
-    hot.emplace_back(impl_->entry_of(residency.handle).stamp.load(std::memory_order_relaxed), id);
+    if (residency.hot.is_null() && residency.warm.is_null()) return;
+    const Impl::Entry& entry = impl_->entry_of(residency.handle);
+    found.push_back({!residency.hot.is_null(), entry.stamp.load(std::memory_order_relaxed), id});
   });
-  count = std::min(count, hot.size());
-  std::partial_sort(hot.begin(), hot.begin() + static_cast<std::ptrdiff_t>(count), hot.end(),
-                    [](const auto& a, const auto& b) { return a.first > b.first; });
+  count = std::min(count, found.size());
+  std::partial_sort(
+      found.begin(), found.begin() + static_cast<std::ptrdiff_t>(count), found.end(),
+      [](const Found& a, const Found& b) { return a.hot != b.hot ? a.hot : a.stamp > b.stamp; });
   std::vector<BlockId> ids;
   ids.reserve(count);
-  for (std::size_t i = 0; i < count; ++i) ids.push_back(hot[i].second);
+  for (std::size_t i = 0; i < count; ++i) ids.push_back(found[i].id);
   return ids;
 }
 
@@ -196,6 +185,8 @@ NamespaceUsage Catalog::usage(NamespaceId ns) const {
     sum.bytes += part.bytes;
     sum.hot_blocks += part.hot_blocks;
     sum.hot_bytes += part.hot_bytes;
+    sum.warm_blocks += part.warm_blocks;
+    sum.warm_bytes += part.warm_bytes;
     sum.cold_blocks += part.cold_blocks;
     sum.cold_bytes += part.cold_bytes;
   }
@@ -244,26 +235,27 @@ void Catalog::check_invariants() const {
     const Impl::Entry& entry = impl_->entry_of(handle);
     const Impl::LinkRecord& record = impl_->record_of(handle);
     const std::uint32_t state = impl_->state_of(handle);
-    const bool hot = state & detail::kHasHot;
-    const bool cold = state & detail::kHasCold;
-    CAIRN_CHECK(hot == (record.linked_hot != 0) && cold == (record.linked_cold != 0));
-    CAIRN_CHECK(cold == !record.cold.is_null());
+    const auto [hot, warm, cold] = detail::Copies::of(state);
+    CAIRN_CHECK(record.linked_hot == hot && record.linked_warm == warm &&
+                record.linked_cold == cold);
+    CAIRN_CHECK(warm == !record.warm.is_null() && cold == !record.cold.is_null());
     CAIRN_CHECK((hot || Impl::is_kept_by_leases(state)) == !entry.hot.is_null());
     CAIRN_CHECK(((state & detail::kPinned) != 0) == (record.pins != 0));
     if (entry.id().is_null()) {
       CAIRN_CHECK(state == 0 && record.parent() == kNoBlock && record.first_child == kNoBlock);
       continue;
     }
-    const bool needed =
-        hot || cold || record.first_child != kNoBlock || Impl::is_kept_by_leases(state);
-    CAIRN_CHECK(needed);  // C1
-    if (!hot && !cold) continue;
+    const bool present = hot || warm || cold;
+    CAIRN_CHECK(present || record.first_child != kNoBlock || Impl::is_kept_by_leases(state));  // C1
+    if (!present) continue;
     const std::uint64_t bytes = entry.plain_bytes.load(std::memory_order_relaxed);
     NamespaceUsage& sum = sums[entry.namespace_id];
     ++sum.blocks;
     sum.bytes += bytes;
     sum.hot_blocks += hot;
     sum.hot_bytes += hot ? bytes : 0;
+    sum.warm_blocks += warm;
+    sum.warm_bytes += warm ? bytes : 0;
     sum.cold_blocks += cold;
     sum.cold_bytes += cold ? bytes : 0;
   }

@@ -27,6 +27,7 @@ EngineCore::EngineCore(const EngineOptions& engine_options, const EngineParts& e
     : options(engine_options),
       parts(engine_parts),
       hot(*engine_parts.hot),
+      warm(engine_parts.warm),
       cold(engine_parts.cold),
       clock(*engine_parts.clock),
       read_only(cold != nullptr && cold->is_read_only()),
@@ -101,8 +102,13 @@ bool EngineCore::is_cold_limited(const NamespaceState& ns, std::uint64_t growth)
 }
 
 void EngineCore::free_replaced(const Residency& replaced) {
-  if (!replaced.hot.is_null()) free_hot(replaced.hot);
+  free_in_memory(replaced);
   if (!replaced.cold.is_null() && cold != nullptr) cold->free({&replaced.cold, 1});
+}
+
+void EngineCore::free_in_memory(const Residency& removed) {
+  if (!removed.hot.is_null()) free_hot(removed.hot);
+  if (!removed.warm.is_null()) warm->free({&removed.warm, 1});
 }
 
 void EngineCore::free_hot(Location location) {

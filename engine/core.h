@@ -63,6 +63,8 @@ struct EngineCore {
   /// Frees what a publication or removal took out. A leased hot copy comes back through its
   /// lease instead.
   void free_replaced(const Residency& replaced);
+  /// The same for what lies in memory.
+  void free_in_memory(const Residency& removed);
   void free_hot(Location location);
 
   /// The rest of a wait: runs the loops once, or says that threads run them.
@@ -75,6 +77,7 @@ struct EngineCore {
   const EngineOptions options;
   const EngineParts parts;
   AddressableTier& hot;
+  ImageTier* const warm;    // null: none
   DurableTier* const cold;  // null: RAM only
   const Clock& clock;
   const bool read_only;

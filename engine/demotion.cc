@@ -1,5 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Demotion: copy → complete → switch catalog → free. The half of the mover that writes.
+//
+//   hot  → warm   encoded once, by the tier; the copy in hot is leased meanwhile
+//   hot  → cold   where there is no warm, or warm has no room
+//   warm → cold   as the image that it is: the codec does not run
+//
+// One batch of one namespace is under way to a tier at a time: a reservation is made in one, and
+// clear() waits for it.
 #include <algorithm>
 #include <utility>
 
@@ -8,69 +15,95 @@
 
 namespace cairn::detail {
 
+using Outcome = MoveMeters::Outcome;
+
 struct Mover::Demotion {
+  MoveKind kind = MoveKind::hot_to_warm;
+  NamespaceState* ns = nullptr;  // entered
   std::vector<Victim> victims;
   std::vector<OwnedName> names;
-  std::vector<BlockHandle> handles;  // pins while the bytes are read
+  std::vector<BlockHandle> handles;  // leases while the bytes in hot are read; none from warm
+  std::vector<StoredImagePtr> images;
   std::vector<TierWrite> writes;
-  NamespaceState* ns = nullptr;  // entered
   std::uint64_t growth = 0;
+
+  void add(const Victim& victim, OwnedName name) {
+    victims.push_back(victim);
+    names.push_back(std::move(name));
+    growth += victim.residency.facts.plain_bytes;
+  }
+  std::vector<std::uint32_t> sizes() const {
+    std::vector<std::uint32_t> all;
+    for (const Victim& victim : victims) all.push_back(victim.residency.facts.plain_bytes);
+    return all;
+  }
 };
 
-bool Mover::demote(std::vector<Victim> victims) {
-  if (core_.cold == nullptr || core_.read_only || core_.cold->health().degraded) return false;
-  // One namespace at a time: a reservation is made in one, and clear() waits for it.
-  const NamespaceId ns = victims.front().residency.namespace_id;
-  NamespaceState* const state = core_.namespaces.find(ns);
-  if (state == nullptr || !state->publishers.enter()) return false;
+std::shared_ptr<Mover::Demotion> Mover::begin_demotion(const std::vector<Victim>& victims,
+                                                       MoveKind kind) {
+  NamespaceState* const ns = core_.namespaces.find(victims.front().residency.namespace_id);
+  if (ns == nullptr || !ns->publishers.enter()) return nullptr;
   auto demotion = std::make_shared<Demotion>();
-  demotion->ns = state;
-  for (Victim& victim : victims) {
-    if (victim.residency.namespace_id != ns) continue;
-    if (!core_.gates.try_enter(victim.id)) continue;
-    std::optional<OwnedName> name = core_.catalog.name_of(victim.id);
-    Residency leased;
-    if (!name || core_.catalog.lease_hot({&victim.id, 1}, Read::prefix, {&leased, 1}) == 0) {
-      core_.gates.leave(victim.id);
-      continue;
-    }
-    const std::optional<Residency> now = core_.catalog.find(victim.id);
-    if (!now || now->facts.sequence != victim.residency.facts.sequence || !now->cold.is_null()) {
-      core_.leases.unpin({&leased.handle, 1});
-      core_.gates.leave(victim.id);
-      continue;
-    }
-    victim.residency = *now;
-    // Cold has buried the version that it gave up: the same bytes go down as a new one.
-    if (core_.catalog.has_left_cold(victim.id)) {
-      victim.residency.facts.sequence = core_.next_sequence();
-    }
-    demotion->handles.push_back(leased.handle);
-    demotion->names.push_back(*std::move(name));
-    demotion->victims.push_back(victim);
-  }
-  // Leasing made them the newest; they were chosen to go.
-  for (const Victim& victim : demotion->victims) core_.catalog.make_oldest(victim.id);
-  std::vector<std::uint32_t> sizes;
-  for (const Victim& victim : demotion->victims) {
-    sizes.push_back(victim.residency.facts.plain_bytes);
-    demotion->growth += victim.residency.facts.plain_bytes;
-  }
-  std::vector<Location> locations(sizes.size());
-  const auto give_up = [&] {
-    core_.leases.unpin(demotion->handles);
-    for (const Victim& victim : demotion->victims) core_.gates.leave(victim.id);
-    state->publishers.leave();
+  demotion->kind = kind;
+  demotion->ns = ns;
+  return demotion;
+}
+
+/// Leases the copy in hot, if it is still what was chosen. Leasing made it the newest; it is to go.
+bool Mover::lease_victim(Demotion& demotion, Victim victim) {
+  std::optional<OwnedName> name = core_.catalog.name_of(victim.id);
+  Residency leased;
+  if (!name || core_.catalog.lease_hot({&victim.id, 1}, Read::prefix, {&leased, 1}) == 0) {
+    core_.meters.moves.stayed(demotion.kind, Outcome::gone);
     return false;
-  };
-  if (demotion->victims.empty()) return give_up();
-  if (!core_.reserve_cold(*state, demotion->growth, sizes, locations).ok()) return give_up();
-  if (!core_.operations.enter()) {
-    core_.settle_cold(*state, demotion->growth);
-    core_.cold->free(locations);
-    return give_up();
   }
-  for (std::size_t i = 0; i < sizes.size(); ++i) {
+  const std::optional<Residency> now = core_.catalog.find(victim.id);
+  const bool is_wanted =
+      now && now->facts.sequence == victim.residency.facts.sequence &&
+      now->in(demotion.kind == MoveKind::hot_to_warm ? TierKind::warm : TierKind::cold).is_null();
+  if (!is_wanted) {
+    core_.leases.unpin({&leased.handle, 1});
+    core_.meters.moves.stayed(demotion.kind, Outcome::gone);
+    return false;
+  }
+  core_.catalog.make_oldest(victim.id);
+  victim.residency = *now;
+  demotion.handles.push_back(leased.handle);
+  demotion.add(victim, *std::move(name));
+  return true;
+}
+
+// --- to warm ---------------------------------------------------------------------------------
+
+Mover::Demoted Mover::demote_to_warm(const std::vector<Victim>& victims) {
+  if (filling_warm_.exchange(true)) return Demoted::under_way;
+  const Demoted began = start_filling_warm(victims);
+  if (began != Demoted::under_way) filling_warm_.store(false);
+  return began;
+}
+
+Mover::Demoted Mover::start_filling_warm(const std::vector<Victim>& victims) {
+  constexpr MoveKind kKind = MoveKind::hot_to_warm;
+  std::shared_ptr<Demotion> demotion = begin_demotion(victims, kKind);
+  if (demotion == nullptr) return Demoted::refused;
+  for (const Victim& victim : victims) {
+    if (victim.residency.namespace_id == demotion->ns->id) lease_victim(*demotion, victim);
+  }
+  std::vector<Location> locations;
+  Demoted refusal = Demoted::refused;
+  if (!demotion->victims.empty() && !to_warm_budget_.take(demotion->growth, core_.clock.now())) {
+    core_.meters.moves.stayed(kKind, Outcome::over_budget, demotion->victims.size());
+    refusal = Demoted::over_budget;
+  } else {
+    locations = reserve_warm(*demotion);
+  }
+  if (locations.empty() || !core_.operations.enter()) {
+    if (!locations.empty()) core_.warm->free(locations);
+    core_.leases.unpin(demotion->handles);
+    demotion->ns->publishers.leave();
+    return refusal;
+  }
+  for (std::size_t i = 0; i < locations.size(); ++i) {
     const Victim& victim = demotion->victims[i];
     demotion->writes.push_back({.name = demotion->names[i].view(),
                                 .id = victim.id,
@@ -78,55 +111,185 @@ bool Mover::demote(std::vector<Victim> victims) {
                                 .payload = core_.hot.bytes(victim.residency.hot),
                                 .location = locations[i]});
   }
-  demoting_.store(true);
-  core_.cold->write(demotion->writes, Durability::written, [this, demotion] {
-    finish_demotion(*demotion);
-    core_.settle_cold(*demotion->ns, demotion->growth);
+  core_.warm->write(demotion->writes, Durability::memory, [this, demotion] {
+    for (std::size_t i = 0; i < demotion->writes.size(); ++i) filled_warm(*demotion, i);
     demotion->ns->publishers.leave();
-    demoting_.store(false);
+    filling_warm_.store(false);
     note_growth();
     core_.operations.leave();
   });
+  return Demoted::under_way;
+}
+
+/// For all of the demotion or as much of its beginning as finds room; the rest is let go of.
+std::vector<Location> Mover::reserve_warm(Demotion& demotion) {
+  while (!demotion.victims.empty()) {
+    const std::vector<std::uint32_t> sizes = demotion.sizes();
+    std::vector<Location> locations(sizes.size());
+    const absl::Status reserved = core_.warm->reserve(demotion.ns->id, sizes, locations);
+    if (reserved.ok()) return locations;
+    if (has_code(reserved, ErrorCode::no_space) && make_warm_room(demotion.growth)) continue;
+    const std::size_t left = sizes.size() / 2;
+    core_.meters.moves.stayed(demotion.kind, Outcome::no_room, sizes.size() - left);
+    core_.leases.unpin(std::span(demotion.handles).subspan(left));
+    demotion.handles.resize(left);
+    demotion.names.resize(left);
+    demotion.victims.resize(left);
+    demotion.growth = 0;
+    for (const Victim& victim : demotion.victims) {
+      demotion.growth += victim.residency.facts.plain_bytes;
+    }
+  }
+  return {};
+}
+
+void Mover::filled_warm(Demotion& demotion, std::size_t i) {
+  const TierWrite& write = demotion.writes[i];
+  Victim& victim = demotion.victims[i];
+  core_.leases.unpin({&demotion.handles[i], 1});
+  if (!write.status.ok()) {
+    core_.meters.moves.stayed(demotion.kind, Outcome::failed);
+    return;
+  }
+  const std::uint32_t bytes = victim.residency.facts.plain_bytes;
+  core_.meters.counters.add(Counter::warm_bytes_written, bytes);
+  if (!core_.catalog.add_warm(victim.id, victim.residency.facts.sequence, write.location)) {
+    core_.warm->free({&write.location, 1});
+    core_.meters.moves.stayed(demotion.kind, Outcome::gone);
+    return;
+  }
+  core_.meters.moves.moved(demotion.kind, 1, bytes);
+  victim.residency.warm = write.location;
+  // Should somebody have leased it meanwhile, it stays, and has a spare.
+  evict_hot_copy(victim);
+}
+
+// --- to cold ---------------------------------------------------------------------------------
+
+Mover::Demoted Mover::demote_to_cold(const std::vector<Victim>& victims, TierKind from) {
+  if (core_.cold == nullptr || core_.read_only || core_.cold->health().degraded) {
+    return Demoted::refused;
+  }
+  if (filling_cold_.exchange(true)) return Demoted::under_way;
+  const Demoted began = start_filling_cold(victims, from);
+  if (began != Demoted::under_way) filling_cold_.store(false);
+  return began;
+}
+
+Mover::Demoted Mover::start_filling_cold(const std::vector<Victim>& victims, TierKind from) {
+  const MoveKind kind = from == TierKind::hot ? MoveKind::hot_to_cold : MoveKind::warm_to_cold;
+  std::shared_ptr<Demotion> demotion = begin_demotion(victims, kind);
+  if (demotion == nullptr) return Demoted::refused;
+  for (const Victim& victim : victims) {
+    if (victim.residency.namespace_id != demotion->ns->id) continue;
+    if (!core_.gates.try_enter(victim.id)) {
+      core_.meters.moves.stayed(kind, Outcome::in_use);
+      continue;
+    }
+    const bool taken =
+        from == TierKind::hot ? lease_victim(*demotion, victim) : borrow_image(*demotion, victim);
+    if (!taken) core_.gates.leave(victim.id);
+  }
+  for (Victim& victim : demotion->victims) {
+    // Cold has buried the version that it gave up: the same bytes go down as a new one.
+    if (core_.catalog.has_left_cold(victim.id)) {
+      victim.residency.facts.sequence = core_.next_sequence();
+    }
+  }
+  const auto give_up = [&](Demoted why) {
+    core_.leases.unpin(demotion->handles);
+    for (const Victim& victim : demotion->victims) core_.gates.leave(victim.id);
+    demotion->ns->publishers.leave();
+    return why;
+  };
+  if (demotion->victims.empty()) return give_up(Demoted::refused);
+  if (!to_cold_budget_.take(demotion->growth, core_.clock.now())) {
+    core_.meters.moves.stayed(kind, Outcome::over_budget, demotion->victims.size());
+    return give_up(Demoted::over_budget);
+  }
+  const std::vector<std::uint32_t> sizes = demotion->sizes();
+  std::vector<Location> locations(sizes.size());
+  if (!core_.reserve_cold(*demotion->ns, demotion->growth, sizes, locations).ok()) {
+    core_.meters.moves.stayed(kind, Outcome::no_room, sizes.size());
+    return give_up(Demoted::refused);
+  }
+  if (!core_.operations.enter()) {
+    core_.settle_cold(*demotion->ns, demotion->growth);
+    core_.cold->free(locations);
+    return give_up(Demoted::refused);
+  }
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    const Victim& victim = demotion->victims[i];
+    TierWrite write{.name = demotion->names[i].view(),
+                    .id = victim.id,
+                    .facts = victim.residency.facts,
+                    .location = locations[i]};
+    if (from == TierKind::hot) write.payload = core_.hot.bytes(victim.residency.hot);
+    if (from == TierKind::warm) write.image = std::move(demotion->images[i]);
+    demotion->writes.push_back(std::move(write));
+  }
+  core_.cold->write(demotion->writes, Durability::written, [this, demotion] {
+    for (std::size_t i = 0; i < demotion->writes.size(); ++i) filled_cold(*demotion, i);
+    core_.settle_cold(*demotion->ns, demotion->growth);
+    demotion->ns->publishers.leave();
+    filling_cold_.store(false);
+    note_growth();
+    core_.operations.leave();
+  });
+  return Demoted::under_way;
+}
+
+/// With the gate held. What is lent stays as it is, whatever becomes of its place.
+bool Mover::borrow_image(Demotion& demotion, Victim victim) {
+  std::optional<OwnedName> name = core_.catalog.name_of(victim.id);
+  const std::optional<Residency> now = core_.catalog.find(victim.id);
+  if (!name || !now || now->facts.sequence != victim.residency.facts.sequence ||
+      now->warm != victim.residency.warm || !now->is_last_copy()) {
+    core_.meters.moves.stayed(demotion.kind, Outcome::gone);
+    return false;
+  }
+  absl::StatusOr<StoredImagePtr> image = core_.warm->image(now->warm);
+  if (!image.ok()) {
+    core_.meters.moves.stayed(demotion.kind, Outcome::failed);
+    discard_warm(victim.id, now->facts.sequence, now->warm);
+    return false;
+  }
+  victim.residency = *now;
+  demotion.images.push_back(*std::move(image));
+  demotion.add(victim, *std::move(name));
   return true;
 }
 
-void Mover::demote_held() {
-  held_posted_.store(false);
-  if (core_.cold == nullptr || core_.read_only || demoting_.load()) return;
-  if (!core_.operations.enter()) return;
-  constexpr std::size_t kBatch = 64;
-  const std::vector<Victim> held = core_.catalog.held_by_children(kBatch);
-  std::uint64_t bytes = 0;
-  for (const Victim& victim : held) bytes += victim.residency.facts.plain_bytes;
-  if (!held.empty() && !demote(held)) {
-    // Cold has no room either: what goes there is what is below them, or makes room for them.
-    make_cold_room(bytes, std::nullopt, [this](bool evicted) {
-      if (evicted && !held_posted_.exchange(true)) core_.loop.post([this] { demote_held(); });
-    });
-  }
-  core_.operations.leave();
-}
-
-void Mover::finish_demotion(Demotion& demotion) {
-  for (std::size_t i = 0; i < demotion.writes.size(); ++i) {
-    TierWrite& write = demotion.writes[i];
-    Victim& victim = demotion.victims[i];
-    core_.leases.unpin({&demotion.handles[i], 1});
-    if (write.status.ok()) {
-      core_.meters.counters.add(Counter::cold_bytes_written, write.payload.size());
-      Residency replaced;
-      if (core_.publish_cold(victim.id, demotion.names[i].view(), write.facts, write.location,
-                             write.stored_bytes, &replaced)) {
-        victim.residency.cold = write.location;
-        core_.free_replaced(replaced);
-      } else {
-        take_back(victim.id, std::move(demotion.names[i]), write);
-        continue;
-      }
+void Mover::filled_cold(Demotion& demotion, std::size_t i) {
+  TierWrite& write = demotion.writes[i];
+  Victim& victim = demotion.victims[i];
+  write.image.reset();
+  if (!demotion.handles.empty()) core_.leases.unpin({&demotion.handles[i], 1});
+  const std::uint32_t bytes = victim.residency.facts.plain_bytes;
+  if (write.status.ok()) {
+    core_.meters.counters.add(Counter::cold_bytes_written, bytes);
+    Residency replaced;
+    if (!core_.publish_cold(victim.id, demotion.names[i].view(), write.facts, write.location,
+                            write.stored_bytes, &replaced)) {
+      core_.meters.moves.stayed(demotion.kind, Outcome::gone);
+      take_back(victim.id, std::move(demotion.names[i]), write);
+      return;
     }
-    core_.gates.leave(victim.id);
-    // Backed now, or a last copy that cold would not take: either way it was to go.
+    victim.residency.cold = write.location;
+    core_.free_replaced(replaced);
+    core_.meters.moves.moved(demotion.kind, 1, bytes);
+  } else {
+    core_.meters.moves.stayed(demotion.kind, Outcome::failed);
+    if (demotion.kind == MoveKind::warm_to_cold && has_code(write.status, ErrorCode::corruption)) {
+      discard_warm(victim.id, victim.residency.facts.sequence, victim.residency.warm);
+    }
+  }
+  core_.gates.leave(victim.id);
+  // Backed now, or a last copy that cold would not take: either way it was to go.
+  if (demotion.kind == MoveKind::hot_to_cold) {
     evict_hot_copy(victim);
+  } else {
+    evict_warm_copy(victim);
   }
 }
 
@@ -144,6 +307,35 @@ void Mover::take_back(BlockId id, OwnedName name, const TierWrite& write) {
                 core_.gates.leave(id);
                 core_.operations.leave();
               });
+}
+
+// --- what children elsewhere keep ------------------------------------------------------------
+
+/// Without it hot could fill with last copies that it may not drop, and have no room for anything.
+void Mover::demote_anchored() {
+  anchored_posted_.store(false);
+  if ((core_.warm == nullptr && core_.cold == nullptr) || !core_.operations.enter()) return;
+  std::vector<Victim> anchored =
+      core_.catalog.victims(TierKind::hot, kVictimBatch, Standing::anchored);
+  std::erase_if(anchored, [](const Victim& victim) { return !victim.residency.is_last_copy(); });
+  if (!anchored.empty() && !moves_down(anchored)) {
+    std::uint64_t bytes = 0;
+    for (const Victim& victim : anchored) bytes += victim.residency.facts.plain_bytes;
+    // Cold has no room either: what goes there is what is below them, or makes room for them.
+    if (core_.cold != nullptr && !core_.read_only) {
+      make_cold_room(bytes, std::nullopt, [this](bool evicted) {
+        if (evicted && !anchored_posted_.exchange(true)) {
+          core_.loop.post([this] { demote_anchored(); });
+        }
+      });
+    }
+  }
+  core_.operations.leave();
+}
+
+bool Mover::moves_down(const std::vector<Victim>& from_hot) {
+  if (core_.warm != nullptr && demote_to_warm(from_hot) != Demoted::refused) return true;
+  return demote_to_cold(from_hot, TierKind::hot) != Demoted::refused;
 }
 
 }  // namespace cairn::detail

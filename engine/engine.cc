@@ -22,6 +22,24 @@
 
 namespace cairn {
 
+std::string_view move_kind_name(MoveKind kind) {
+  switch (kind) {
+    case MoveKind::hot_to_warm:
+      return "hot_to_warm";
+    case MoveKind::hot_to_cold:
+      return "hot_to_cold";
+    case MoveKind::warm_to_cold:
+      return "warm_to_cold";
+    case MoveKind::warm_to_hot:
+      return "warm_to_hot";
+    case MoveKind::cold_to_hot:
+      return "cold_to_hot";
+    case MoveKind::cold_to_warm:
+      return "cold_to_warm";
+  }
+  return "unknown";
+}
+
 std::string_view tier_kind_name(TierKind tier) {
   switch (tier) {
     case TierKind::none:
@@ -258,6 +276,7 @@ absl::Status EngineImpl::close() {
   core_.loop.end([this] { return pump(); });
   recovery_.abandon();
   absl::Status status = hot_list_.save();
+  if (core_.warm != nullptr) core_.warm->close();
   if (core_.cold != nullptr) {
     // A tier that is degraded cannot sync; closing goes on, and the store is then not clean.
     const absl::Status synced = sync_cold();
@@ -272,6 +291,7 @@ absl::Status EngineImpl::close() {
 EngineStats EngineImpl::stats() const {
   EngineStats stats = snapshot(core_.meters);
   stats.hot.usage = core_.hot.usage();
+  if (core_.warm != nullptr) stats.warm.usage = core_.warm->usage();
   if (core_.cold != nullptr) {
     stats.cold.usage = core_.cold->usage();
     stats.health = core_.cold->health();
@@ -281,12 +301,17 @@ EngineStats EngineImpl::stats() const {
   }
   for (const NamespaceState* ns : core_.namespaces.all()) {
     const NamespaceUsage usage = core_.catalog.usage(ns->id);
+    stats.hot.payload_bytes += usage.hot_bytes;
+    stats.warm.payload_bytes += usage.warm_bytes;
+    stats.cold.payload_bytes += usage.cold_bytes;
     // Relaxed: statistics.
     stats.namespaces.push_back({.name = ns->descriptor.name,
                                 .blocks = usage.blocks,
                                 .bytes = usage.bytes,
                                 .hot_blocks = usage.hot_blocks,
                                 .hot_bytes = usage.hot_bytes,
+                                .warm_blocks = usage.warm_blocks,
+                                .warm_bytes = usage.warm_bytes,
                                 .cold_blocks = usage.cold_blocks,
                                 .cold_bytes = usage.cold_bytes,
                                 .hot_limit_bytes = ns->hot_limit.load(std::memory_order_relaxed),

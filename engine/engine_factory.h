@@ -14,6 +14,7 @@ namespace cairn {
 /// in the background (eviction, recovery, re-warming, deadlines); it may block on disk.
 struct EngineParts {
   AddressableTier* hot = nullptr;
+  ImageTier* warm = nullptr;    // null: none
   DurableTier* cold = nullptr;  // null: RAM only
   EventLoop* mover_loop = nullptr;
   const Clock* clock = &system_clock();

@@ -115,8 +115,45 @@ void RequestWindow::reset() {
   }
 }
 
+// Relaxed, all of them: statistics.
+void MoveMeters::moved(MoveKind kind, std::uint64_t blocks, std::uint64_t bytes) {
+  of(kind).blocks.fetch_add(blocks, std::memory_order_relaxed);
+  of(kind).bytes.fetch_add(bytes, std::memory_order_relaxed);
+}
+
+void MoveMeters::stayed(MoveKind kind, Outcome why, std::uint64_t blocks) {
+  of(kind).stayed[static_cast<std::size_t>(why)].fetch_add(blocks, std::memory_order_relaxed);
+}
+
+std::array<MoveStats, kMoveKinds> MoveMeters::summary() const {
+  std::array<MoveStats, kMoveKinds> all;
+  for (std::size_t i = 0; i < kMoveKinds; ++i) {
+    const Meter& meter = meters_[i];
+    const auto stayed = [&](Outcome why) {
+      return meter.stayed[static_cast<std::size_t>(why)].load(std::memory_order_relaxed);
+    };
+    all[i] = {.blocks = meter.blocks.load(std::memory_order_relaxed),
+              .bytes = meter.bytes.load(std::memory_order_relaxed),
+              .no_room = stayed(Outcome::no_room),
+              .over_budget = stayed(Outcome::over_budget),
+              .in_use = stayed(Outcome::in_use),
+              .gone = stayed(Outcome::gone),
+              .failed = stayed(Outcome::failed)};
+  }
+  return all;
+}
+
+void MoveMeters::reset() {
+  for (Meter& meter : meters_) {
+    meter.blocks.store(0, std::memory_order_relaxed);
+    meter.bytes.store(0, std::memory_order_relaxed);
+    for (auto& count : meter.stayed) count.store(0, std::memory_order_relaxed);
+  }
+}
+
 void EngineMeters::reset() {
   counters.reset();
+  moves.reset();
   hit_latency.reset();
   miss_latency.reset();
   put_latency.reset();
@@ -132,6 +169,15 @@ EngineStats snapshot(const EngineMeters& meters) {
                .evictions = total(Counter::hot_evictions),
                .evicted_bytes = total(Counter::hot_evicted_bytes),
                .promoted_in = total(Counter::hot_promoted_in)};
+  stats.warm = {.hits = total(Counter::warm_hits),
+                .bytes_read = total(Counter::warm_bytes_read),
+                .bytes_written = total(Counter::warm_bytes_written),
+                .evictions = total(Counter::warm_evictions),
+                .evicted_bytes = total(Counter::warm_evicted_bytes),
+                .promoted_in = total(Counter::warm_promoted_in)};
+  stats.moves = meters.moves.summary();
+  stats.free_demotions = total(Counter::free_demotions);
+  stats.spares_dropped = total(Counter::spares_dropped);
   stats.cold = {.hits = total(Counter::cold_hits),
                 .bytes_read = total(Counter::cold_bytes_read),
                 .bytes_written = total(Counter::cold_bytes_written),

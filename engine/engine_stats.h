@@ -42,16 +42,24 @@ enum class Counter : std::uint8_t {
   deadline_missed,
   leases_overstayed,
   hot_hits,
+  warm_hits,
   cold_hits,
   hot_bytes_read,
+  warm_bytes_read,
   cold_bytes_read,
   hot_bytes_written,
+  warm_bytes_written,
   cold_bytes_written,
   hot_evictions,
   hot_evicted_bytes,
+  warm_evictions,
+  warm_evicted_bytes,
   cold_evictions,
   cold_evicted_bytes,
   hot_promoted_in,
+  warm_promoted_in,
+  free_demotions,
+  spares_dropped,
   corrupt_blocks,
   recovered_blocks,
   rewarmed_blocks,
@@ -111,8 +119,29 @@ class RequestWindow {
   std::array<Slot, kRequests> slots_;
 };
 
+/// How blocks moved between tiers, and why others did not.
+class MoveMeters {
+ public:
+  enum class Outcome : std::uint8_t { no_room, over_budget, in_use, gone, failed, kCount };
+
+  void moved(MoveKind kind, std::uint64_t blocks, std::uint64_t bytes);
+  void stayed(MoveKind kind, Outcome why, std::uint64_t blocks = 1);
+  std::array<MoveStats, kMoveKinds> summary() const;
+  void reset();
+
+ private:
+  struct Meter {
+    std::atomic<std::uint64_t> blocks{0}, bytes{0};
+    std::array<std::atomic<std::uint64_t>, static_cast<std::size_t>(Outcome::kCount)> stayed{};
+  };
+  Meter& of(MoveKind kind) { return meters_[static_cast<std::size_t>(kind)]; }
+
+  std::array<Meter, kMoveKinds> meters_;
+};
+
 struct EngineMeters {
   Counters counters;
+  MoveMeters moves;
   LatencyHistogram hit_latency, miss_latency, put_latency;
   RequestWindow window;
   void reset();

@@ -124,7 +124,7 @@ void Eraser::unlist(const std::shared_ptr<Erase>& erase) {
     const bool was_in_cold =
         !listed->cold.is_null() || core_.catalog.has_left_cold(item.id) || has_unnamed;
     const std::optional<Residency> removed = core_.catalog.remove(item.id, sequence);
-    if (removed && !removed->hot.is_null()) core_.free_hot(removed->hot);
+    if (removed) core_.free_in_memory(*removed);
     if (!was_in_cold || core_.cold == nullptr) continue;
     removals.push_back(
         {.id = item.id,
@@ -216,7 +216,7 @@ void Eraser::sweep(NamespaceState& ns) {
     // Cold has dropped its copies with the epoch: only slots are left to be freed.
     const std::optional<Residency> removed =
         core_.catalog.remove(id, std::numeric_limits<std::uint64_t>::max());
-    if (removed && !removed->hot.is_null()) core_.free_hot(removed->hot);
+    if (removed) core_.free_in_memory(*removed);
   }
 }
 

@@ -86,7 +86,7 @@ void Expirer::remove_gated(BlockId id, std::uint64_t sequence) {
   }
   core_.notes.note_removed(id, sequence);
   const std::optional<Residency> removed = core_.catalog.remove(id, sequence);
-  if (removed && !removed->hot.is_null()) core_.free_hot(removed->hot);
+  if (removed) core_.free_in_memory(*removed);
   if (!removed || removed->cold.is_null()) {
     core_.gates.leave(id);
     core_.operations.leave();

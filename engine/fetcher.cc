@@ -8,13 +8,6 @@
 #include "engine/base/status.h"
 
 namespace cairn::detail {
-namespace {
-
-// A block that the cleaner moves while it is being read is read again where it is now.
-constexpr std::uint32_t kAttemptsMax = 4;
-
-}  // namespace
-
 absl::Status Fetcher::start(NamespaceId ns, std::span<const FetchWant> wants,
                             const std::shared_ptr<FetchWaiter>& waiter, FetchRoom room) {
   std::vector<std::size_t> fresh;
@@ -75,7 +68,7 @@ Fetcher::Batch Fetcher::join_or_open(std::span<const FetchWant> wants,
                                      const std::shared_ptr<FetchWaiter>& waiter,
                                      std::vector<Location>* surplus) {
   Batch batch;
-  std::vector<std::size_t> missed;  // a fetch we meant to join has just ended: told at once
+  std::vector<const FetchWant*> missed;  // a fetch we meant to join has ended: told at once
   {
     MutexLock lock(mutex_);
     for (std::size_t i = 0; i < wants.size(); ++i) {
@@ -87,13 +80,14 @@ Fetcher::Batch Fetcher::join_or_open(std::span<const FetchWant> wants,
         continue;
       }
       if (slots[i].is_null()) {
-        missed.push_back(want.tag);
+        missed.push_back(&want);
         continue;
       }
       auto fetch = std::make_shared<Fetch>(
           Fetch{.id = want.id,
                 .name = {want.name.namespace_id, std::string(want.name.key), want.name.part},
-                .from = want.residency,
+                .facts = want.residency.facts,
+                .from = source_of(want.residency),
                 .slot = slots[i],
                 .waiting = {{waiter, want.tag}}});
       under_way_[want.id] = fetch;
@@ -101,7 +95,9 @@ Fetcher::Batch Fetcher::join_or_open(std::span<const FetchWant> wants,
     }
   }
   bytes_under_way_.fetch_add(bytes_of(batch));
-  for (const std::size_t tag : missed) waiter->fetched(tag, absl::OkStatus());
+  for (const FetchWant* const want : missed) {
+    waiter->fetched(want->tag, absl::OkStatus(), source_of(want->residency).tier);
+  }
   return batch;
 }
 
@@ -152,16 +148,21 @@ bool Fetcher::is_wanted(const Fetch& fetch) const {
 }
 
 void Fetcher::read(const std::shared_ptr<Batch>& batch) {
-  auto reads = std::make_shared<std::vector<TierRead>>();
+  struct Reading {
+    std::vector<TierRead> reads;
+    std::vector<Source> sources;
+  };
+  auto reading = std::make_shared<Reading>();
   for (const auto& fetch : *batch) {
     ++fetch->attempts;
-    reads->push_back({.location = fetch->from.cold,
-                      .name = fetch->name.view(),
-                      .sequence = fetch->from.facts.sequence,
-                      .destination = core_.hot.bytes(fetch->slot),
-                      .plain_sum = fetch->from.facts.plain_sum});
+    reading->sources.push_back(fetch->from);
+    reading->reads.push_back({.name = fetch->name.view(),
+                              .sequence = fetch->facts.sequence,
+                              .destination = core_.hot.bytes(fetch->slot),
+                              .plain_sum = fetch->facts.plain_sum});
   }
-  core_.cold->read(*reads, [this, batch, reads] { arrived(*batch, *reads); });
+  read_below(core_, reading->reads, reading->sources,
+             [this, batch, reading] { arrived(*batch, reading->reads); });
 }
 
 void Fetcher::arrived(const Batch& batch, std::vector<TierRead>& reads) {
@@ -183,28 +184,28 @@ void Fetcher::arrived(const Batch& batch, std::vector<TierRead>& reads) {
 }
 
 bool Fetcher::settle(Fetch& fetch, absl::Status status) {
-  const BlockFacts& facts = fetch.from.facts;
+  const BlockFacts& facts = fetch.facts;
+  const TierKind from = fetch.from.tier;
   if (status.ok() && core_.options.paranoid) status = check_sum(fetch);
   if (status.ok()) {
-    core_.meters.counters.add(Counter::cold_bytes_read, facts.plain_bytes);
+    const bool warm = from == TierKind::warm;
+    core_.meters.counters.add(warm ? Counter::warm_bytes_read : Counter::cold_bytes_read,
+                              facts.plain_bytes);
     if (core_.catalog.add_hot(fetch.id, facts.sequence, fetch.slot)) {
       core_.meters.counters.add(Counter::hot_promoted_in);
+      core_.meters.moves.moved(warm ? MoveKind::warm_to_hot : MoveKind::cold_to_hot, 1,
+                               facts.plain_bytes);
       core_.meters.counters.add(Counter::hot_bytes_written, facts.plain_bytes);
       fetch.slot = {};
     } else {
       status = make_error(ErrorCode::not_found, "the block was removed while it was read");
     }
   } else if (has_code(status, ErrorCode::corruption)) {
-    const std::optional<Residency> now = core_.catalog.find(fetch.id);
-    const bool same_version = now && now->facts.sequence == facts.sequence;
-    if (same_version && !now->cold.is_null() && now->cold != fetch.from.cold &&
-        fetch.attempts < kAttemptsMax) {
-      fetch.from.cold = now->cold;
+    const Source next =
+        look_again(core_, mover_, fetch.id, facts.sequence, fetch.from, fetch.attempts);
+    if (next.tier != TierKind::none) {
+      fetch.from = next;
       return false;
-    }
-    // Where it was found is where it still is: the medium is to blame, not the cleaner.
-    if (same_version && now->cold == fetch.from.cold) {
-      mover_.quarantine(fetch.id, facts.sequence, fetch.from.cold);
     }
   }
   if (!fetch.slot.is_null()) core_.free_hot(fetch.slot);
@@ -215,18 +216,18 @@ bool Fetcher::settle(Fetch& fetch, absl::Status status) {
     under_way_.erase(fetch.id);
   }
   bytes_under_way_.fetch_sub(facts.plain_bytes);
-  for (const Waiting& one : waiting) one.waiter->fetched(one.tag, status);
+  for (const Waiting& one : waiting) one.waiter->fetched(one.tag, status, from);
   return true;
 }
 
 absl::Status Fetcher::check_sum(const Fetch& fetch) const {
-  if (xxh3_64(core_.hot.bytes(fetch.slot)) == fetch.from.facts.plain_sum) return absl::OkStatus();
+  if (xxh3_64(core_.hot.bytes(fetch.slot)) == fetch.facts.plain_sum) return absl::OkStatus();
   return make_error(ErrorCode::corruption, "the payload's sum differs");
 }
 
 std::uint64_t Fetcher::bytes_of(const Batch& batch) {
   std::uint64_t total = 0;
-  for (const auto& fetch : batch) total += fetch->from.facts.plain_bytes;
+  for (const auto& fetch : batch) total += fetch->facts.plain_bytes;
   return total;
 }
 

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// fetcher.h — brings blocks from cold into hot: one load for all who want the same block.
+// fetcher.h — brings blocks from warm or cold into hot: one load for all who want the same block.
 //
 // acquire, announce, promotion by load and re-warming all come here. Slots are reserved first,
 // whole or not at all; then the blocks are read into them, and only a block that has arrived
 // whole and passed every check is added to the catalog. Who waits is told block by block and
 // then leases what it finds: a fetch gives news, never bytes.
 //
-// Reads are handed to cold in batches, so that a chain stays one long read; beyond
-// load_bytes_in_flight_max batches wait in order, beyond load_queue_max blocks are refused.
-// A read has no deadline of its own, because several may wait for it; those who wait have
-// theirs. A batch that nobody waits for any more when its turn comes is not read.
+// What warm has is decoded from there and stays as a spare. Reads are handed on in batches, so that
+// a chain stays one long read; beyond load_bytes_in_flight_max batches wait in order, beyond
+// load_queue_max blocks are refused. A read has no deadline of its own, because several may wait
+// for it; those who wait have theirs. A batch that nobody waits for any more when its turn comes is
+// not read.
 //
 // Threading:  thread-safe. Waiters are told on a thread of the tier's, or inside start().
 // Blocking:   never.
@@ -27,6 +28,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "engine/core.h"
+#include "engine/lower_read.h"
 #include "engine/mover.h"
 
 namespace cairn::detail {
@@ -34,8 +36,9 @@ namespace cairn::detail {
 class FetchWaiter {
  public:
   virtual ~FetchWaiter() = default;
-  /// The block is in hot, or the reason why not. `tag` is the want's.
-  virtual void fetched(std::size_t tag, const absl::Status& status) = 0;
+  /// The block is in hot, or the reason why not. `tag` is the want's, `from` the tier it was read
+  /// from.
+  virtual void fetched(std::size_t tag, const absl::Status& status, TierKind from) = 0;
   /// Whether there is still somebody to be told.
   virtual bool is_waiting() const = 0;
 };
@@ -43,7 +46,7 @@ class FetchWaiter {
 struct FetchWant {
   BlockId id;
   BlockName name;       // copied
-  Residency residency;  // as found: in cold
+  Residency residency;  // as found: not in hot
   std::size_t tag = 0;
 };
 
@@ -74,7 +77,8 @@ class Fetcher {
   struct Fetch {
     BlockId id;
     OwnedName name;
-    Residency from;
+    BlockFacts facts;
+    Source from;
     Location slot;
     std::uint32_t attempts = 0;
     std::vector<Waiting> waiting;  // guarded by mutex_
@@ -89,7 +93,7 @@ class Fetcher {
   void start_queued();
   void read(const std::shared_ptr<Batch>& batch);
   void arrived(const Batch& batch, std::vector<TierRead>& reads);
-  /// False: it is to be read again, from where it is now.
+  /// False: it is to be read again, from where `from` says now.
   bool settle(Fetch& fetch, absl::Status status);
   absl::Status check_sum(const Fetch& fetch) const;
   bool is_wanted(const Fetch& fetch) const;

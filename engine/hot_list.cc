@@ -56,7 +56,7 @@ absl::StatusOr<std::vector<BlockId>> parse_hot_list(std::string_view content) {
 class HotList::Rewarming final : public FetchWaiter {
  public:
   explicit Rewarming(EngineCore& core) : core_(core) {}
-  void fetched(std::size_t, const absl::Status& status) override {
+  void fetched(std::size_t, const absl::Status& status, TierKind) override {
     if (status.ok()) core_.meters.counters.add(Counter::rewarmed_blocks);
   }
   bool is_waiting() const override { return !core_.closing.load(); }
@@ -98,7 +98,7 @@ void HotList::fetch_slice() {
     const BlockId id = wanted_[next_++];
     const std::optional<Residency> listed = core_.catalog.find(id);
     const std::optional<OwnedName> name = core_.catalog.name_of(id);
-    if (!listed || !name || listed->cold.is_null() || !listed->hot.is_null()) continue;
+    if (!listed || !name || !listed->hot.is_null()) continue;
     if (core_.is_expired(*listed)) continue;
     const std::uint64_t size = listed->facts.plain_bytes;
     if (size > budget_bytes_) {

@@ -17,7 +17,6 @@ constexpr std::size_t kWindowBlocks = 8;
 constexpr std::uint64_t kWindowBytes = 16 * kMiB;
 constexpr std::size_t kWindows = 4;
 constexpr std::size_t kBounceAlignment = 4096;  // what direct I/O likes
-constexpr std::uint32_t kAttemptsMax = 4;
 
 }  // namespace
 
@@ -142,7 +141,7 @@ void LoadPath::Load::issue_window() {
       case Found::miss:
         miss(next_);
         break;
-      case Found::in_cold: {
+      case Found::below: {
         const KeyRef& key = targets_[next_].key;
         bytes += residency.facts.plain_bytes;
         wants.push_back({.id = ids_[next_],
@@ -161,7 +160,7 @@ LoadPath::Load::Found LoadPath::Load::look(std::size_t index, Residency* residen
   EngineCore& core = path_.core_;
   const LoadTarget& target = targets_[index];
   const std::optional<Residency> listed = core.catalog.find(ids_[index]);
-  if (!listed || listed->cold.is_null()) return Found::miss;
+  if (!listed || source_of(*listed).tier == TierKind::none) return Found::miss;
   if (core.is_expired(*listed)) {
     path_.expirer_.expire(ids_[index], listed->facts.sequence);
     return Found::miss;
@@ -176,7 +175,7 @@ LoadPath::Load::Found LoadPath::Load::look(std::size_t index, Residency* residen
     return Found::copied;
   }
   *residency = *listed;
-  return Found::in_cold;
+  return Found::below;
 }
 
 void LoadPath::Load::issue_reads(std::vector<FetchWant> wants) {
@@ -200,7 +199,8 @@ void LoadPath::Load::issue_reads(std::vector<FetchWant> wants) {
   for (const FetchWant& want : wants) {
     window->indices.push_back(want.tag);
     window->names.push_back({want.name.namespace_id, std::string(want.name.key), want.name.part});
-    window->residencies.push_back(want.residency);
+    window->facts.push_back(want.residency.facts);
+    window->sources.push_back(source_of(want.residency));
   }
   path_.bytes_under_way_.fetch_add(bytes);
   read_window(window);
@@ -211,7 +211,7 @@ void LoadPath::Load::read_window(const std::shared_ptr<Window>& window) {
   window->reads.clear();
   window->bounces.clear();
   for (std::size_t i = 0; i < window->indices.size(); ++i) {
-    const BlockFacts& facts = window->residencies[i].facts;
+    const BlockFacts& facts = window->facts[i];
     MutableByteSpan destination = targets_[window->indices[i]].buffer.first(facts.plain_bytes);
     if (!direct) {
       const std::size_t room =
@@ -221,8 +221,7 @@ void LoadPath::Load::read_window(const std::shared_ptr<Window>& window) {
       CAIRN_CHECK(window->bounces.back() != nullptr);
       destination = {window->bounces.back().get(), facts.plain_bytes};
     }
-    window->reads.push_back({.location = window->residencies[i].cold,
-                             .name = window->names[i].view(),
+    window->reads.push_back({.name = window->names[i].view(),
                              .sequence = facts.sequence,
                              .destination = destination,
                              .plain_sum = facts.plain_sum});
@@ -230,7 +229,7 @@ void LoadPath::Load::read_window(const std::shared_ptr<Window>& window) {
   ++window->attempts;
   EngineCore& core = path_.core_;
   core.operations.enter_again();
-  core.cold->read(window->reads, [self = shared_from_this(), window] {
+  read_below(core, window->reads, window->sources, [self = shared_from_this(), window] {
     EngineCore& engine = self->path_.core_;
     engine.loop.post([self, window] { self->window_done(*window); });
     engine.operations.leave();
@@ -252,11 +251,11 @@ void LoadPath::Load::window_done(Window& window) {
 /// False when the block is being read again.
 bool LoadPath::Load::settle(const Window& window, std::size_t at) {
   const TierRead& read = window.reads[at];
-  const Residency& from = window.residencies[at];
+  const BlockFacts& facts = window.facts[at];
+  const Source from = window.sources[at];
   const std::size_t index = window.indices[at];
   absl::Status status = read.status;
-  if (status.ok() && path_.core_.options.paranoid &&
-      xxh3_64(read.destination) != from.facts.plain_sum) {
+  if (status.ok() && path_.core_.options.paranoid && xxh3_64(read.destination) != facts.plain_sum) {
     status = make_error(ErrorCode::corruption, "the payload's sum differs");
   }
   if (status.ok()) {
@@ -265,46 +264,45 @@ bool LoadPath::Load::settle(const Window& window, std::size_t at) {
       std::memcpy(target.buffer.data(), read.destination.data(), read.destination.size());
     }
     target.found = true;
-    target.bytes = from.facts.plain_bytes;
-    target.sequence = from.facts.sequence;
-    target.served_from = TierKind::cold;
-    path_.core_.meters.counters.add(Counter::cold_bytes_read, target.bytes);
+    target.bytes = facts.plain_bytes;
+    target.sequence = facts.sequence;
+    target.served_from = from.tier;
+    path_.core_.meters.counters.add(
+        from.tier == TierKind::warm ? Counter::warm_bytes_read : Counter::cold_bytes_read,
+        target.bytes);
     return true;
   }
   if (has_code(status, ErrorCode::corruption)) {
-    const std::optional<Residency> now = path_.core_.catalog.find(ids_[index]);
-    const bool same = now && now->facts.sequence == from.facts.sequence && !now->cold.is_null();
-    if (same && now->cold != from.cold && window.attempts < kAttemptsMax) {
-      read_again(window, at, now->cold);
+    const Source next =
+        look_again(path_.core_, path_.mover_, ids_[index], facts.sequence, from, window.attempts);
+    if (next.tier != TierKind::none) {
+      read_again(window, at, next);
       return false;
-    }
-    if (same && now->cold == from.cold) {
-      path_.mover_.quarantine(ids_[index], from.facts.sequence, from.cold);
     }
   }
   miss(index, std::move(status));
   return true;
 }
 
-/// The cleaner moved it while it was being read.
-void LoadPath::Load::read_again(const Window& window, std::size_t at, Location location) {
+/// It was moved while it was being read, or another tier has it as well.
+void LoadPath::Load::read_again(const Window& window, std::size_t at, Source source) {
   auto again = std::make_shared<Window>();
   again->indices = {window.indices[at]};
   again->names = {window.names[at]};
-  again->residencies = {window.residencies[at]};
-  again->residencies[0].cold = location;
-  again->bytes = window.residencies[at].facts.plain_bytes;
+  again->facts = {window.facts[at]};
+  again->sources = {source};
+  again->bytes = window.facts[at].plain_bytes;
   again->attempts = window.attempts;
   path_.bytes_under_way_.fetch_add(again->bytes);
   read_window(again);
 }
 
-void LoadPath::Load::fetched(std::size_t tag, const absl::Status& status) {
-  path_.core_.loop.post([self = shared_from_this(), tag, status] {
+void LoadPath::Load::fetched(std::size_t tag, const absl::Status& status, TierKind from) {
+  path_.core_.loop.post([self = shared_from_this(), tag, status, from] {
     if (self->over_.load()) return;
     --self->blocks_under_way_;
     self->bytes_under_way_ -= self->expected_bytes_[tag];
-    if (!self->copy_from_hot(tag, TierKind::cold)) self->miss(tag, status);
+    if (!self->copy_from_hot(tag, from)) self->miss(tag, status);
     self->advance();
   });
 }

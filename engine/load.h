@@ -29,7 +29,7 @@ class LoadPath::Load final : public FetchWaiter,
   void hand_over();
   void finish();
 
-  void fetched(std::size_t tag, const absl::Status& status) override;
+  void fetched(std::size_t tag, const absl::Status& status, TierKind from) override;
   bool is_waiting() const override { return !over_.load(); }
 
  private:
@@ -37,17 +37,18 @@ class LoadPath::Load final : public FetchWaiter,
     void operator()(std::byte* bytes) const;
   };
   using Bounce = std::unique_ptr<std::byte, FreeBytes>;
-  /// One batch of reads that cold is doing for us, with everything it borrows.
+  /// One batch of reads that warm and cold are doing for us, with everything they borrow.
   struct Window {
     std::vector<std::size_t> indices;
     std::vector<OwnedName> names;
-    std::vector<Residency> residencies;
+    std::vector<BlockFacts> facts;
+    std::vector<Source> sources;
     std::vector<Bounce> bounces;  // empty: direct
     std::vector<TierRead> reads;
     std::uint64_t bytes = 0;
     std::uint32_t attempts = 0;
   };
-  enum class Found : std::uint8_t { copied, in_cold, miss };
+  enum class Found : std::uint8_t { copied, below, miss };
 
   void resolve_unknown();
   void advance();
@@ -57,7 +58,7 @@ class LoadPath::Load final : public FetchWaiter,
   void issue_reads(std::vector<FetchWant> wants);
   void read_window(const std::shared_ptr<Window>& window);
   void window_done(Window& window);
-  void read_again(const Window& window, std::size_t at, Location location);
+  void read_again(const Window& window, std::size_t at, Source source);
   bool settle(const Window& window, std::size_t at);
   void arm_deadline();
   void miss(std::size_t index, absl::Status status = {});

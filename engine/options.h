@@ -50,6 +50,10 @@ struct EngineOptions {
   /// 1 / (1 - live share of the segment it picks)).
   double cold_high_watermark = 0.88;
   double cold_low_watermark = 0.84;
+  /// How much may move down, to warm and to cold; 0: as much as there is. Beyond, hot and warm
+  /// drop what another tier has, and keep what none has until a put needs the room.
+  std::uint64_t to_warm_bytes_per_second = 0;
+  std::uint64_t to_cold_bytes_per_second = 0;
   /// Puts under way; beyond: `busy`, nothing queued.
   std::uint64_t put_bytes_in_flight_max = 256 * kMiB;
   /// Cold reads under way; beyond, batches wait in order, up to load_queue_max; then `busy`. So

@@ -226,19 +226,36 @@ void WritePath::Put::classify_present(Item& item, const Residency& listed) {
     item.to_sync = options_.durability == Durability::durable && !core.catalog.is_durable(item.id);
     item.settled = !item.to_sync;
   } else {
-    // Promised no more than memory so far: the copy in hot is what cold gets.
-    Residency leased;
-    if (core.catalog.lease_hot({&item.id, 1}, Read::prefix, {&leased, 1}) == 1) {
-      item.upgrade = true;
-      // Its eviction from cold may have left a tombstone of this very version.
-      if (core.catalog.has_left_cold(item.id)) item.facts.sequence = core.next_sequence();
-      item.pinned = leased.handle;
-      item.payload = core.hot.bytes(leased.hot);
-    } else {
+    // Promised no more than memory so far: the copy there is what cold gets.
+    item.upgrade = hold_for_upgrade(item, listed);
+    if (!item.upgrade) {
       item.outcome = PutOutcome::stored;  // evicted just now: it is new again
       item.facts = asked;
+      return;
     }
+    // Its eviction from cold may have left a tombstone of this very version.
+    if (core.catalog.has_left_cold(item.id)) item.facts.sequence = core.next_sequence();
   }
+}
+
+bool WritePath::Put::hold_for_upgrade(Item& item, const Residency& listed) {
+  EngineCore& core = path_.core_;
+  Residency leased;
+  if (core.catalog.lease_hot({&item.id, 1}, Read::prefix, {&leased, 1}) == 1) {
+    item.pinned = leased.handle;
+    item.payload = core.hot.bytes(leased.hot);
+    return true;
+  }
+  if (listed.warm.is_null()) return false;
+  absl::StatusOr<StoredImagePtr> image = core.warm->image(listed.warm);
+  if (image.ok()) item.image = *std::move(image);
+  return image.ok();
+}
+
+void WritePath::Put::let_go(Item& item) {
+  if (item.pinned != 0) path_.core_.leases.unpin({&item.pinned, 1});
+  item.pinned = 0;
+  item.image.reset();
 }
 
 // --- into hot --------------------------------------------------------------------------------
@@ -317,7 +334,7 @@ void WritePath::Put::publish_in_memory() {
     item.slot = {};
     core.meters.counters.add(Counter::hot_bytes_written, item.facts.plain_bytes);
     if (item.facts.expiry != 0) path_.expirer_.note(item.id, item.facts.expiry);
-    if (!replaced.hot.is_null()) core.free_hot(replaced.hot);
+    core.free_in_memory(replaced);
     if (replaced.cold.is_null()) {
       settle(item, absl::OkStatus());
       continue;
@@ -351,7 +368,7 @@ void WritePath::Put::publish_in_memory() {
 void WritePath::Put::put_back(const Item& item, const Residency& old) {
   EngineCore& core = path_.core_;
   const std::optional<Residency> removed = core.catalog.remove(item.id, item.facts.sequence);
-  if (removed && !removed->hot.is_null()) core.free_hot(removed->hot);
+  if (removed) core.free_in_memory(*removed);
   if (!core.publish_cold(item.id, item.name, old.facts, old.cold, old.cold_bytes, nullptr)) {
     core.is_partial.store(true);
   }

@@ -48,8 +48,9 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
     bool settled = false;        // nothing more to do
     bool to_sync = false;        // in cold, not known to be durable
     std::uint32_t replaces = 0;  // payload bytes of the version in cold that goes
-    bool upgrade = false;        // listed in hot alone and pinned by us while it is written
-    BlockHandle pinned = 0;
+    bool upgrade = false;        // listed in memory alone, and held by us while it is written:
+    BlockHandle pinned = 0;      // in hot, by a lease
+    StoredImagePtr image;        // or as warm has it
     PutOutcome outcome = PutOutcome::stored;
     absl::Status status;
   };
@@ -71,6 +72,7 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
   void classify();
   void classify_one(Item& item);
   void classify_present(Item& item, const Residency& listed);
+  bool hold_for_upgrade(Item& item, const Residency& listed);
   void place();
   bool place_one(Item& item);
   void fill(Item& item);
@@ -88,6 +90,7 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
   void publish_written(Item& item, TierWrite& write);
   void group_done();
   void sync_if_asked();
+  void let_go(Item& item);
   void settle(Item& item, absl::Status status);
   void finish();
   void count(const std::vector<PutResult>& results);

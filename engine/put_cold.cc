@@ -69,7 +69,8 @@ void WritePath::Put::write_group(const std::shared_ptr<Group>& group) {
     group->writes.push_back({.name = item.name,
                              .id = item.id,
                              .facts = item.facts,
-                             .payload = item.payload,
+                             .payload = item.image ? ByteSpan{} : item.payload,
+                             .image = item.image,
                              .location = locations[at]});
   }
   core.cold->write(group->writes, options_.durability,
@@ -142,7 +143,7 @@ void WritePath::Put::try_later(const std::shared_ptr<Group>& group) {
 void WritePath::Put::fail_group(const std::shared_ptr<Group>& group, const absl::Status& status) {
   for (const std::size_t i : group->items) {
     Item& item = items_[i];
-    if (item.upgrade) path_.core_.leases.unpin({&item.pinned, 1});
+    let_go(item);
     settle(item, status);
   }
   group_done();
@@ -173,7 +174,7 @@ void WritePath::Put::group_written(const std::shared_ptr<Group>& group) {
 
 void WritePath::Put::publish_written(Item& item, TierWrite& write) {
   EngineCore& core = path_.core_;
-  if (item.upgrade) core.leases.unpin({&item.pinned, 1});
+  let_go(item);
   if (!write.status.ok()) {
     settle(item, std::move(write.status));
     return;

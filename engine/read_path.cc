@@ -207,29 +207,33 @@ void ReadPath::unpin_all(LeaseState& state) {
 
 void ReadPath::count_request(NamespaceState& ns, Duration took, std::size_t asked,
                              std::span<const LeasedBlock> served) {
-  std::uint64_t hot = 0, cold = 0, hot_bytes = 0, cold_bytes = 0;
+  std::uint64_t hot = 0, warm = 0, found = 0, hot_bytes = 0, bytes = 0;
   for (const LeasedBlock& block : served) {
     if (!block.found) continue;
-    (block.served_from == TierKind::hot ? hot : cold) += 1;
-    (block.served_from == TierKind::hot ? hot_bytes : cold_bytes) += block.bytes.size();
+    ++found;
+    bytes += block.bytes.size();
+    if (block.served_from == TierKind::warm) ++warm;
+    if (block.served_from != TierKind::hot) continue;
+    ++hot;
+    hot_bytes += block.bytes.size();
   }
-  const std::uint64_t found = hot + cold;
   const std::uint64_t tokens = ns.descriptor.tokens_per_block;
   Counters& counters = core_.meters.counters;
   counters.add(Counter::blocks_asked, asked);
   counters.add(Counter::tokens_asked, asked * tokens);
   if (found > 0) {
     counters.add(Counter::blocks_served, found);
-    counters.add(Counter::bytes_served, hot_bytes + cold_bytes);
+    counters.add(Counter::bytes_served, bytes);
     counters.add(Counter::tokens_served, found * tokens);
     counters.add(Counter::hot_hits, hot);
     counters.add(Counter::hot_bytes_read, hot_bytes);
   }
-  if (cold > 0) counters.add(Counter::cold_hits, cold);
+  if (warm > 0) counters.add(Counter::warm_hits, warm);
+  if (found > hot + warm) counters.add(Counter::cold_hits, found - hot - warm);
   // Relaxed: statistics.
   ns.lookups.fetch_add(asked, std::memory_order_relaxed);
   ns.hits.fetch_add(found, std::memory_order_relaxed);
-  core_.meters.window.add(asked, found, hot_bytes + cold_bytes);
+  core_.meters.window.add(asked, found, bytes);
   (found > 0 ? core_.meters.hit_latency : core_.meters.miss_latency).record(took);
 }
 

@@ -242,7 +242,7 @@ bool Recovery::publish(const StoredBlock& stored, NamespaceState& ns) {
       // Nobody's gate keeps the tier from giving a block up meanwhile; it notes before it drops.
       if (core_.notes.is_removed(stored.id, stored.facts.sequence)) {
         const std::optional<Location> moved = core_.notes.moved_to(stored.id, stored.location);
-        core_.catalog.drop_cold(stored.id, moved.value_or(stored.location));
+        core_.catalog.drop_copy(stored.id, TierKind::cold, moved.value_or(stored.location));
       }
       if (stored.facts.expiry != 0 && on_expiring_) on_expiring_(stored.id, stored.facts.expiry);
       if (stored.facts.pinned && on_pinned_) on_pinned_(stored.id);

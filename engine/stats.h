@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/tier.h"
@@ -18,11 +19,34 @@ struct LatencySummary {
 
 struct TierStats {
   TierUsage usage;
-  std::uint64_t hits = 0;  // blocks served from here
+  std::uint64_t payload_bytes = 0;  // of the blocks in it, before the codec
+  std::uint64_t hits = 0;           // blocks served from here
   std::uint64_t bytes_read = 0, bytes_written = 0;
   std::uint64_t evictions = 0;  // blocks that left for want of room
   std::uint64_t evicted_bytes = 0;
   std::uint64_t promoted_in = 0;  // blocks that came from a colder tier
+};
+
+/// The ways that blocks take between tiers.
+enum class MoveKind : std::uint8_t {
+  hot_to_warm,
+  hot_to_cold,
+  warm_to_cold,
+  warm_to_hot,
+  cold_to_hot,
+  cold_to_warm,
+};
+constexpr std::size_t kMoveKinds = 6;
+std::string_view move_kind_name(MoveKind kind);
+
+struct MoveStats {
+  std::uint64_t blocks = 0, bytes = 0;  // moved; payload
+  // Blocks that were to move and did not:
+  std::uint64_t no_room = 0;      // where they were to go
+  std::uint64_t over_budget = 0;  // bandwidth
+  std::uint64_t in_use = 0;       // leased, or being put or removed
+  std::uint64_t gone = 0;         // changed or removed meanwhile
+  std::uint64_t failed = 0;       // read or write
 };
 
 struct WindowStats {
@@ -33,9 +57,10 @@ struct NamespaceStats {
   std::string name;
   std::uint64_t blocks = 0;  // known to the catalog
   std::uint64_t bytes = 0;   // their payload
-  std::uint64_t hot_blocks = 0, hot_bytes = 0, cold_blocks = 0, cold_bytes = 0;  // by tier
-  std::uint64_t hot_limit_bytes = 0, cold_limit_bytes = 0;                       // 0: none
-  std::uint64_t lookups = 0, hits = 0;                                           // blocks
+  std::uint64_t hot_blocks = 0, hot_bytes = 0, warm_blocks = 0, warm_bytes = 0;
+  std::uint64_t cold_blocks = 0, cold_bytes = 0;
+  std::uint64_t hot_limit_bytes = 0, cold_limit_bytes = 0;  // 0: none
+  std::uint64_t lookups = 0, hits = 0;                      // blocks
 };
 
 /// Blocks that two owners have pinned count for both.
@@ -45,7 +70,10 @@ struct PinStats {
 };
 
 struct EngineStats {
-  TierStats hot, cold;
+  TierStats hot, warm, cold;
+  std::array<MoveStats, kMoveKinds> moves;  // by MoveKind
+  std::uint64_t free_demotions = 0;         // hot copies that left where warm had a spare
+  std::uint64_t spares_dropped = 0;
   std::vector<NamespaceStats> namespaces;
   // requests
   std::uint64_t matches = 0, acquires = 0, loads = 0, puts = 0, erases = 0, announces = 0;

@@ -200,7 +200,7 @@ void BM_Catalog_evict(benchmark::State& state) {
       const BlockId used = id_of(next - mix(++rng) % (blocks / 2));
       catalog.touch({&used, 1});
     }
-    const std::vector<Victim> victims = catalog.victims(TierKind::cold, batch, true);
+    const std::vector<Victim> victims = catalog.victims(TierKind::cold, batch, Standing::last_copy);
     for (const Victim& victim : victims) {
       if (!catalog.remove_copy(victim.id, TierKind::cold, victim.residency.cold)) {
         state.SkipWithError("a victim could not go");

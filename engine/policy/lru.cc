@@ -45,22 +45,23 @@ void LruPolicy::on_demote(BlockHandle block) {
   file(block, queue);
 }
 
-bool LruPolicy::victims(bool include_last_copies, std::size_t count, std::vector<Candidate>& out) {
+bool LruPolicy::victims(Standing most, std::size_t count, std::vector<Candidate>& out) {
   const std::size_t before = out.size();
-  if (!collect(queues_[0], count, out)) {
-    out.resize(before);
-    return false;
+  if (most == Standing::spare) {
+    collect_spares(count, out);
+    return true;
   }
-  if (!include_last_copies) return true;
-  const std::size_t middle = out.size();
-  if (!collect(queues_[1], count, out)) {
-    out.resize(before);
-    return false;
+  for (std::uint32_t i = queue_of(Standing::backed); i <= queue_of(most); ++i) {
+    if (queues_[i].empty()) continue;
+    const std::size_t middle = out.size();
+    if (!collect(queues_[i], count, out)) {
+      out.resize(before);
+      return false;
+    }
+    std::inplace_merge(out.begin() + static_cast<std::ptrdiff_t>(before),
+                       out.begin() + static_cast<std::ptrdiff_t>(middle), out.end(), goes_before);
+    out.resize(std::min(out.size(), before + count));
   }
-  const auto first = out.begin() + static_cast<std::ptrdiff_t>(before);
-  std::inplace_merge(first, out.begin() + static_cast<std::ptrdiff_t>(middle), out.end(),
-                     goes_before);
-  out.resize(std::min(out.size(), before + count));
   return true;
 }
 
@@ -91,6 +92,21 @@ bool LruPolicy::collect(Queue& queue, std::size_t count, std::vector<Candidate>&
     ++slot;
   }
   return true;
+}
+
+/// From the last bucket back. What was used since it was filed lies too early, and is met late.
+void LruPolicy::collect_spares(std::size_t count, std::vector<Candidate>& out) const {
+  const Queue& queue = queues_[queue_of(Standing::spare)];
+  const std::size_t wanted = out.size() + count;
+  for (std::size_t slot = queue.size(); slot-- > 0 && out.size() < wanted;) {
+    const Bucket& bucket = buckets_[queue[slot].bucket];
+    const std::size_t begin = out.size();
+    for (std::uint32_t i = 0; i < bucket.count; ++i) {
+      out.push_back({bucket.blocks[i], ~stamps_[bucket.blocks[i]]});
+    }
+    std::sort(out.begin() + static_cast<std::ptrdiff_t>(begin), out.end(), goes_before);
+  }
+  out.resize(std::min(out.size(), wanted));
 }
 
 /// Returns how many blocks it moved.
@@ -253,9 +269,10 @@ bool LruPolicy::offers(BlockHandle block, Standing standing) const {
 }
 
 std::size_t LruPolicy::memory_bytes() const {
+  std::size_t slots = 0;
+  for (const Queue& queue : queues_) slots += queue.size();
   return handles_touched_ * sizeof(std::uint32_t) + buckets_.size() * sizeof(Bucket) +
-         free_buckets_.capacity() * sizeof(std::uint32_t) +
-         (queues_[0].size() + queues_[1].size()) * sizeof(Slot) +
+         free_buckets_.capacity() * sizeof(std::uint32_t) + slots * sizeof(Slot) +
          scratch_.capacity() * sizeof(Candidate);
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // lru.h — the block whose last use is longest ago goes first, exactly.
 //
+// Spares go the other way round, and only about so: the newest block is the last to come back.
+//
 // A use only changes the block's stamp: nothing is relinked, because relinking costs cache
 // misses on the path of every hit. The order is put right when victims are asked for instead.
 // Offered blocks lie in buckets of at most 256, each for a range of stamps; a block that was
@@ -37,7 +39,7 @@ class LruPolicy final : public Policy {
   void on_standing(BlockHandle block, Standing standing) override;
   void on_remove(BlockHandle block) override;
   void on_demote(BlockHandle block) override;
-  bool victims(bool include_last_copies, std::size_t count, std::vector<Candidate>& out) override;
+  bool victims(Standing most, std::size_t count, std::vector<Candidate>& out) override;
   std::uint64_t worth(BlockHandle block) const override { return stamps_[block]; }
   bool offers(BlockHandle block, Standing standing) const override;
   std::size_t offered() const override { return offered_; }
@@ -66,7 +68,7 @@ class LruPolicy final : public Policy {
   using Queue = std::deque<Slot>;
 
   static std::uint32_t queue_of(Standing standing) {
-    return standing == Standing::last_copy ? 1 : 0;
+    return static_cast<std::uint32_t>(standing) - 1;
   }
   std::size_t slot_for(const Queue& queue, std::uint64_t stamp) const;
   std::size_t slot_of_bucket(const Bucket& bucket, std::uint32_t index) const;
@@ -81,12 +83,13 @@ class LruPolicy final : public Policy {
   void make_room(Queue& queue, std::size_t slot, std::uint64_t stamp);
   std::size_t move_stale_on(Queue& queue, std::size_t slot);
   bool collect(Queue& queue, std::size_t count, std::vector<Candidate>& out);
+  void collect_spares(std::size_t count, std::vector<Candidate>& out) const;
 
   const Stamps stamps_;
   SparseArray<std::uint32_t> place_;  // bucket × 256 + position + 1; 0: nowhere
   std::deque<Bucket> buckets_;        // never move; freed ones are used again
   std::vector<std::uint32_t> free_buckets_;
-  std::array<Queue, 2> queues_;  // backed, last copies
+  std::array<Queue, kStandingsOffered> queues_;  // spare, backed, last copy, anchored
   std::size_t offered_ = 0;
   std::size_t handles_touched_ = 0;
   std::vector<Candidate> scratch_;

@@ -34,12 +34,15 @@ namespace cairn {
 /// A block's place in the catalog; 0 is none.
 using BlockHandle = std::uint32_t;
 
-/// Whether a block of the tier may go now.
+/// Whether a block of the tier may go now. Each is a greater loss than the one before.
 enum class Standing : std::uint8_t {
-  held,       // pinned, or a child needs it: not to be offered
+  held,       // pinned, or a child in this tier needs it: not to be offered
+  spare,      // a copy of what a hotter tier has: goes before all others
   backed,     // may go, another tier keeps a copy
   last_copy,  // may go, and the block with it
+  anchored,   // the last copy of what a child in another tier needs: may be moved, not dropped
 };
+constexpr std::size_t kStandingsOffered = 4;
 
 /// When blocks were last used, in a logical time that counts uses: greater is newer, no two
 /// are equal. Within one request the root of a chain is the newest (tail first).
@@ -91,11 +94,11 @@ class Policy {
   /// One request used these blocks, in chain order; some may have left the tier meanwhile.
   virtual void on_access(std::span<const BlockHandle> /*blocks*/) {}
 
-  /// Appends up to `count` offered blocks, the least worth first. False when the bounded work
-  /// of one call was used up before that many were found: the caller lets others run and
-  /// asks again, with `out` as it was before.
-  virtual bool victims(bool include_last_copies, std::size_t count,
-                       std::vector<Candidate>& out) = 0;
+  /// Appends up to `count` blocks of standings from backed to `most`, the least worth first; or
+  /// spares, where `most` says so, about those first whose blocks will stay in the hotter tier
+  /// longest. False when the bounded work of one call was used up before that many were found: the
+  /// caller lets others run and asks again, with `out` as it was before.
+  virtual bool victims(Standing most, std::size_t count, std::vector<Candidate>& out) = 0;
   /// The worth of a block of the tier, held or offered.
   virtual std::uint64_t worth(BlockHandle block) const = 0;
 

@@ -28,12 +28,12 @@ class SlowLru final : public Policy {
   void on_demote(BlockHandle block) override { EXPECT_TRUE(blocks_.contains(block)); }
   bool wants_accesses() const override { return true; }
   void on_access(std::span<const BlockHandle> blocks) override { accesses_ += blocks.size(); }
-  bool victims(bool last_copies, std::size_t count, std::vector<Candidate>& out) override {
+  bool victims(Standing most, std::size_t count, std::vector<Candidate>& out) override {
     std::vector<Candidate> all;
     for (const auto& [block, standing] : blocks_) {
-      if (standing == Standing::backed || (last_copies && standing == Standing::last_copy)) {
-        all.push_back({block, stamps_[block]});
-      }
+      if (standing == Standing::held || standing > most) continue;
+      if ((standing == Standing::spare) != (most == Standing::spare)) continue;
+      all.push_back({block, stamps_[block]});
     }
     std::sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.worth < b.worth; });
     all.resize(std::min(all.size(), count));
@@ -102,7 +102,7 @@ class Run {
         remove();
         break;
       case 12:
-        drop_cold();
+        drop_copy();
         break;
       case 13:
         relocate();
@@ -174,6 +174,7 @@ class Run {
     return std::string(1 + id.hash.low % 80, static_cast<char>('a' + id.hash.high % 26));
   }
   BlockId any() { return ids_[rng_.below(ids_.size())]; }
+  TierKind any_tier() { return static_cast<TierKind>(rng_.between(1, 3)); }
   Location fresh() { return Location{++locations_}; }
   std::vector<BlockId> chain() {
     std::vector<BlockId> ids;
@@ -201,19 +202,20 @@ class Run {
     const auto ns = NamespaceId{static_cast<std::uint32_t>(rng_.chance(0.1) ? 4 : 1 + index % 3)};
     const std::string key = key_of(id);
     const Location location = fresh();
+    // As records are, in units of 64 bytes.
     const auto cold_bytes =
-        static_cast<std::uint32_t>(tier == TierKind::cold ? rng_.below(1000) : 0);
-    Location freed_hot, freed_cold;
-    const bool expected =
-        model_.publish(id, ns, facts, tier, location, cold_bytes, &freed_hot, &freed_cold);
+        static_cast<std::uint32_t>(tier == TierKind::cold ? 64 * rng_.below(1U << 21) : 0);
+    CatalogModel::Freed freed;
+    const bool expected = model_.publish(id, ns, facts, tier, location, cold_bytes, &freed);
     Residency replaced;
     const bool actual =
         tier == TierKind::hot
             ? catalog_.publish_hot(id, {ns, key}, facts, location, &replaced)
             : catalog_.publish_cold(id, {ns, key}, facts, location, cold_bytes, &replaced);
     ASSERT_EQ(actual, expected);
-    ASSERT_EQ(replaced.hot, freed_hot);
-    ASSERT_EQ(replaced.cold, freed_cold);
+    ASSERT_EQ(replaced.hot, freed.hot);
+    ASSERT_EQ(replaced.warm, freed.warm);
+    ASSERT_EQ(replaced.cold, freed.cold);
   }
   void write_back() {
     const BlockId id = any();
@@ -221,27 +223,33 @@ class Run {
     if (block == nullptr) return;
     BlockFacts facts = block->facts;
     const Location location = fresh();
-    Location none;
-    const bool expected =
-        model_.publish(id, block->ns, facts, TierKind::cold, location, 7, &none, &none);
+    CatalogModel::Freed none;
+    const bool expected = model_.publish(id, block->ns, facts, TierKind::cold, location, 64, &none);
     const std::string key = key_of(id);
-    ASSERT_EQ(catalog_.publish_cold(id, {block->ns, key}, facts, location, 7, nullptr), expected);
+    ASSERT_EQ(catalog_.publish_cold(id, {block->ns, key}, facts, location, 64, nullptr), expected);
   }
   void promote() {
     const BlockId id = any();
     const std::uint64_t sequence = rng_.between(1, 4);
-    const Location hot = fresh();
-    ASSERT_EQ(catalog_.add_hot(id, sequence, hot), model_.add_hot(id, sequence, hot));
+    const Location location = fresh();
+    if (rng_.chance(0.5)) {
+      ASSERT_EQ(catalog_.add_hot(id, sequence, location),
+                model_.add(id, sequence, TierKind::hot, location));
+    } else {
+      ASSERT_EQ(catalog_.add_warm(id, sequence, location),
+                model_.add(id, sequence, TierKind::warm, location));
+    }
   }
   void remove_copy() {
     const BlockId id = any();
-    const TierKind tier = rng_.chance(0.5) ? TierKind::hot : TierKind::cold;
+    const TierKind tier = any_tier();
     Location location = fresh();
     if (const CatalogModel::Block* block = model_.find(id); block != nullptr && rng_.chance(0.9)) {
-      location = tier == TierKind::hot ? block->hot : block->cold;
+      location = block->in(tier);
     }
-    const bool expected = !location.is_null() && model_.remove_copy(id, tier, location);
-    ASSERT_EQ(catalog_.remove_copy(id, tier, location), expected);
+    const auto most = static_cast<Standing>(rng_.between(1, 3));
+    const bool expected = !location.is_null() && model_.remove_copy(id, tier, location, most);
+    ASSERT_EQ(catalog_.remove_copy(id, tier, location, most), expected);
   }
   void remove() {
     const BlockId id = any();
@@ -251,13 +259,15 @@ class Run {
     ASSERT_EQ(actual.has_value(), expected.has_value());
     if (!expected.has_value()) return;
     ASSERT_EQ(actual->hot, expected->hot);
+    ASSERT_EQ(actual->warm, expected->warm);
     ASSERT_EQ(actual->cold, expected->cold);
   }
-  void drop_cold() {
+  void drop_copy() {
     const BlockId id = any();
+    const TierKind tier = rng_.chance(0.5) ? TierKind::warm : TierKind::cold;
     const CatalogModel::Block* block = model_.find(id);
-    const Location location = block != nullptr && rng_.chance(0.9) ? block->cold : fresh();
-    ASSERT_EQ(catalog_.drop_cold(id, location), model_.drop_cold(id, location));
+    const Location location = block != nullptr && rng_.chance(0.9) ? block->in(tier) : fresh();
+    ASSERT_EQ(catalog_.drop_copy(id, tier, location), model_.drop_copy(id, tier, location));
   }
   void relocate() {
     const BlockId id = any();
@@ -343,17 +353,19 @@ class Run {
     ASSERT_EQ(catalog_.match(ids, out), expected);
     for (std::size_t i = 0; i < expected; ++i) {
       const CatalogModel::Block* block = model_.find(ids[i]);
-      ASSERT_EQ(out[i].tier, block->hot.is_null() ? TierKind::cold : TierKind::hot);
+      ASSERT_EQ(out[i].tier, !block->hot.is_null()    ? TierKind::hot
+                             : !block->warm.is_null() ? TierKind::warm
+                                                      : TierKind::cold);
       ASSERT_EQ(out[i].plain_bytes, block->facts.plain_bytes);
     }
   }
   void evict() {
-    const TierKind tier = rng_.chance(0.5) ? TierKind::hot : TierKind::cold;
-    for (const Victim& victim : catalog_.victims(tier, rng_.between(1, 10), rng_.chance(0.7))) {
-      const Location location =
-          tier == TierKind::hot ? victim.residency.hot : victim.residency.cold;
-      ASSERT_TRUE(model_.remove_copy(victim.id, tier, location));
-      ASSERT_TRUE(catalog_.remove_copy(victim.id, tier, location));
+    const TierKind tier = any_tier();
+    const auto most = static_cast<Standing>(rng_.between(1, 3));
+    for (const Victim& victim : catalog_.victims(tier, rng_.between(1, 10), most)) {
+      const Location location = victim.residency.in(tier);
+      ASSERT_TRUE(model_.remove_copy(victim.id, tier, location, most));
+      ASSERT_TRUE(catalog_.remove_copy(victim.id, tier, location, most));
     }
   }
 
@@ -367,6 +379,7 @@ class Run {
       facts.parent = expected->parent;
       ASSERT_EQ(actual->facts, facts);
       ASSERT_EQ(actual->hot, expected->hot);
+      ASSERT_EQ(actual->warm, expected->warm);
       ASSERT_EQ(actual->cold, expected->cold);
       ASSERT_EQ(actual->cold_bytes, expected->cold_bytes);
       ASSERT_EQ(actual->namespace_id, expected->ns);
@@ -377,39 +390,64 @@ class Run {
     ASSERT_EQ(std::set<BlockId>(children.begin(), children.end()), model_.children(id));
     ASSERT_EQ(catalog_.entries(), model_.entries());
     ASSERT_EQ(catalog_.orphans(), model_.orphans());
-    std::uint64_t blocks = 0, hot = 0;
+    std::uint64_t blocks = 0, in_memory = 0;
     for (const auto& [key, block] : model_.blocks()) {
       blocks += block.present;
-      hot += !block.hot.is_null();
+      in_memory += !block.hot.is_null() || !block.warm.is_null();
     }
     ASSERT_EQ(catalog_.blocks(), blocks);
     const std::vector<BlockId> hottest = catalog_.hottest(ids_.size());
-    ASSERT_EQ(hottest.size(), hot);
+    ASSERT_EQ(hottest.size(), in_memory);
     for (std::size_t i = 1; i < hottest.size(); ++i) {
-      ASSERT_GT(model_.find(hottest[i - 1])->stamp, model_.find(hottest[i])->stamp);
+      const CatalogModel::Block* const before = model_.find(hottest[i - 1]);
+      const CatalogModel::Block* const after = model_.find(hottest[i]);
+      ASSERT_GE(!before->hot.is_null(), !after->hot.is_null());
+      if (before->hot.is_null() == after->hot.is_null()) {
+        ASSERT_GT(before->stamp, after->stamp);
+      }
     }
   }
 
   void victims() {
-    const TierKind tier = rng_.chance(0.5) ? TierKind::hot : TierKind::cold;
-    const bool last_copies = tier == TierKind::cold || rng_.chance(0.5);
+    const TierKind tier = any_tier();
+    const auto most = static_cast<Standing>(rng_.between(1, 4));
     const std::size_t count = rng_.between(1, setup_.ids);
+    if (most == Standing::spare) {
+      spares(tier, count);
+      return;
+    }
     std::set<BlockId> orphans;
     for (const auto& [id, block] : model_.blocks()) {
       if (!loading_ && block.present && model_.is_below_lost(id)) orphans.insert(id);
     }
     CatalogModel after = model_;
     std::size_t taken = 0;
-    for (const Victim& victim : catalog_.victims(tier, count, last_copies)) {
+    for (const Victim& victim : catalog_.victims(tier, count, most)) {
       ++taken;
-      const std::set<BlockId> next = after.next_victims(tier, last_copies, orphans);
+      const std::set<BlockId> next = after.next_victims(tier, most, orphans);
       ASSERT_TRUE(next.contains(victim.id)) << "victim " << taken << " of " << count;
-      ASSERT_TRUE(after.remove_copy(
-          victim.id, tier, tier == TierKind::hot ? victim.residency.hot : victim.residency.cold));
+      if (most == Standing::anchored) {
+        ASSERT_TRUE(after.move_down(victim.id, tier));
+      } else {
+        ASSERT_TRUE(after.remove_copy(victim.id, tier, victim.residency.in(tier)));
+      }
     }
     ASSERT_LE(taken, count);
     if (taken == count) return;
-    ASSERT_TRUE(after.next_victims(tier, last_copies, orphans).empty());
+    ASSERT_TRUE(after.next_victims(tier, most, orphans).empty());
+  }
+
+  /// In no order that is promised.
+  void spares(TierKind tier, std::size_t count) {
+    std::set<BlockId> expected, found;
+    for (const auto& [id, block] : model_.blocks()) {
+      if (model_.standing_of(id, tier) == Standing::spare) expected.insert(id);
+    }
+    for (const Victim& victim : catalog_.victims(tier, count, Standing::spare)) {
+      ASSERT_TRUE(expected.contains(victim.id));
+      ASSERT_TRUE(found.insert(victim.id).second);
+    }
+    ASSERT_EQ(found.size(), std::min(count, expected.size()));
   }
 
   const Setup setup_;

@@ -24,13 +24,23 @@ class CatalogModel {
     bool present = false;
     NamespaceId ns{};
     BlockFacts facts;  // without the parent, which is the link below
-    Location hot, cold;
+    Location hot, warm, cold;
     std::uint32_t cold_bytes = 0;
     BlockId parent;
     int pins = 0;
     std::int64_t stamp = 0;
     Location leaving;  // removed while leased
     bool is_pinned() const { return pins > 0 || facts.pinned; }
+    Location& in(TierKind tier) {
+      return tier == TierKind::hot ? hot : tier == TierKind::warm ? warm : cold;
+    }
+    Location in(TierKind tier) const { return const_cast<Block*>(this)->in(tier); }
+    int copies() const { return int{!hot.is_null()} + int{!warm.is_null()} + int{!cold.is_null()}; }
+    bool is_spare() const { return !hot.is_null() && !warm.is_null(); }
+  };
+  /// What a publication took out.
+  struct Freed {
+    Location hot, warm, cold;
   };
 
   explicit CatalogModel(std::uint64_t blocks_max) : blocks_max_(blocks_max) {}
@@ -43,9 +53,8 @@ class CatalogModel {
   }
 
   bool publish(BlockId id, NamespaceId ns, const BlockFacts& facts, TierKind tier,
-               Location location, std::uint32_t cold_bytes, Location* freed_hot,
-               Location* freed_cold) {
-    *freed_hot = *freed_cold = Location{};
+               Location location, std::uint32_t cold_bytes, Freed* freed) {
+    *freed = Freed{};
     if (Block* old = present(id)) {
       if (ns != old->ns) return false;  // another name with the same id
       if (facts.sequence < old->facts.sequence) return false;
@@ -73,10 +82,9 @@ class CatalogModel {
     if (keeps_leases) {
       const Location held = block.present ? block.hot : block.leaving;
       detached_.insert(held);
-      if (block.present) *freed_cold = block.cold;
+      if (block.present) *freed = {{}, block.warm, block.cold};
     } else if (block.present) {
-      *freed_hot = block.hot;
-      *freed_cold = block.cold;
+      *freed = {block.hot, block.warm, block.cold};
     }
     const bool was_durably_pinned = block.facts.pinned && block.present;
     block.leaving = Location{};
@@ -85,8 +93,8 @@ class CatalogModel {
     block.facts = facts;
     block.facts.pinned = facts.pinned || was_durably_pinned;
     block.facts.parent = BlockId{};
-    block.hot = tier == TierKind::hot ? location : Location{};
-    block.cold = tier == TierKind::cold ? location : Location{};
+    block.hot = block.warm = block.cold = Location{};
+    block.in(tier) = location;
     block.cold_bytes = cold_bytes;
     block.stamp = clock_++;
     if (new_link) {
@@ -97,25 +105,35 @@ class CatalogModel {
     return true;
   }
 
-  bool add_hot(BlockId id, std::uint64_t sequence, Location hot) {
+  bool add(BlockId id, std::uint64_t sequence, TierKind tier, Location location) {
     Block* block = present(id);
-    if (block == nullptr || block->facts.sequence != sequence || !block->hot.is_null())
+    if (block == nullptr || block->facts.sequence != sequence || !block->in(tier).is_null())
       return false;
-    block->hot = hot;
+    block->in(tier) = location;
     return true;
   }
-  bool remove_copy(BlockId id, TierKind tier, Location location) {
+  bool remove_copy(BlockId id, TierKind tier, Location location,
+                   Standing most = Standing::last_copy) {
     Block* block = present(id);
-    if (block == nullptr || location_in(*block, tier) != location || !may_go(id, tier))
-      return false;
+    if (block == nullptr || block->in(tier) != location) return false;
+    const Standing standing = standing_of(id, tier);
+    if (standing == Standing::held || standing > most) return false;
     take(id, tier);
     prune();
     return true;
   }
-  bool drop_cold(BlockId id, Location location) {
+  /// The same for one that is moved, to cold: whatever needs it still has it.
+  bool move_down(BlockId id, TierKind tier) {
     Block* block = present(id);
-    if (block == nullptr || block->cold.is_null() || block->cold != location) return false;
-    take(id, TierKind::cold);
+    if (block == nullptr || standing_of(id, tier) == Standing::held) return false;
+    if (block->cold.is_null()) block->cold = Location{UINT64_MAX};
+    take(id, tier);
+    return true;
+  }
+  bool drop_copy(BlockId id, TierKind tier, Location location) {
+    Block* block = present(id);
+    if (block == nullptr || block->in(tier).is_null() || block->in(tier) != location) return false;
+    take(id, tier);
     prune();
     return true;
   }
@@ -207,26 +225,32 @@ class CatalogModel {
     return false;
   }
 
-  bool may_go(BlockId id, TierKind tier) const {
+  /// Leases count here, too.
+  Standing standing_of(BlockId id, TierKind tier) const {
     const Block* block = find(id);
-    if (block == nullptr || location_in(*block, tier).is_null() || block->is_pinned()) return false;
-    if (tier == TierKind::hot && is_leased(id)) return false;
-    const bool last = block->hot.is_null() != block->cold.is_null();
+    if (block == nullptr || block->in(tier).is_null()) return Standing::held;
+    if (tier == TierKind::warm && block->is_spare()) return Standing::spare;
+    if (block->is_pinned() || (tier == TierKind::hot && is_leased(id))) return Standing::held;
+    bool has_children = false;
     for (const BlockId child_id : children(id)) {
       const Block* child = find(child_id);
       if (child == nullptr) continue;
-      if (last || !location_in(*child, tier).is_null()) return false;
+      has_children = true;
+      const bool is_here =
+          !child->in(tier).is_null() && !(tier == TierKind::warm && child->is_spare());
+      if (is_here) return Standing::held;
     }
-    return true;
+    if (block->copies() > 1) return Standing::backed;
+    return has_children ? Standing::anchored : Standing::last_copy;
   }
   /// Every block that may be the next victim; more than one only among orphans.
-  std::set<BlockId> next_victims(TierKind tier, bool last_copies,
+  std::set<BlockId> next_victims(TierKind tier, Standing most,
                                  const std::set<BlockId>& orphans) const {
     std::set<BlockId> orphaned;
     std::optional<std::pair<std::int64_t, BlockId>> oldest;
     for (const auto& [id, block] : blocks_) {
-      if (!may_go(id, tier)) continue;
-      if (tier == TierKind::hot && !last_copies && block.cold.is_null()) continue;
+      const Standing standing = standing_of(id, tier);
+      if (standing < Standing::backed || standing > most) continue;
       if (orphans.contains(id)) orphaned.insert(id);
       const std::pair<std::int64_t, BlockId> mine{block.stamp, id};
       if (!oldest.has_value() || mine < *oldest) oldest = mine;
@@ -242,9 +266,6 @@ class CatalogModel {
   }
 
  private:
-  static Location location_in(const Block& block, TierKind tier) {
-    return tier == TierKind::hot ? block.hot : block.cold;
-  }
   static void forget(Block& block) {
     const Block old = block;
     block = Block{};
@@ -253,9 +274,9 @@ class CatalogModel {
   }
   void take(BlockId id, TierKind tier) {
     Block& block = blocks_.at(id);
-    (tier == TierKind::hot ? block.hot : block.cold) = Location{};
+    block.in(tier) = Location{};
     if (tier == TierKind::cold) block.cold_bytes = 0;
-    if (block.hot.is_null() && block.cold.is_null()) forget(block);
+    if (block.copies() == 0) forget(block);
   }
   bool is_above(BlockId id, BlockId start) const {
     for (BlockId at = start; !at.is_null(); at = blocks_.at(at).parent) {

@@ -43,10 +43,10 @@ class CatalogTest : public testing::Test {
     return ids;
   }
   Location fresh() { return Location{++locations_}; }
-  std::vector<BlockId> victims(TierKind tier, std::size_t count, bool last_copies = true) {
+  std::vector<BlockId> victims(TierKind tier, std::size_t count,
+                               Standing most = Standing::last_copy) {
     std::vector<BlockId> ids;
-    for (const Victim& victim : catalog_.victims(tier, count, last_copies))
-      ids.push_back(victim.id);
+    for (const Victim& victim : catalog_.victims(tier, count, most)) ids.push_back(victim.id);
     return ids;
   }
   Residency lease(BlockId id) {
@@ -377,15 +377,16 @@ TEST_F(CatalogTest, OnlyBackedBlocksAreVictimsUnlessLastCopiesMayGo) {
   hot(id_of(1));
   hot(id_of(2));
   catalog_.publish_cold(id_of(2), {kNs}, facts_of(1), fresh(), 9, nullptr);
-  EXPECT_EQ(victims(TierKind::hot, 9, false), std::vector<BlockId>{id_of(2)});
-  EXPECT_EQ(victims(TierKind::hot, 9, true), (std::vector<BlockId>{id_of(1), id_of(2)}));
+  EXPECT_EQ(victims(TierKind::hot, 9, Standing::backed), std::vector<BlockId>{id_of(2)});
+  EXPECT_EQ(victims(TierKind::hot, 9, Standing::last_copy),
+            (std::vector<BlockId>{id_of(1), id_of(2)}));
 }
 
 TEST_F(CatalogTest, OrphansAndWhatHangsBelowThemGoFirst) {
   cold(id_of(1000));  // the oldest
   const std::vector<BlockId> ids = chain(0, 4);
   EXPECT_EQ(catalog_.orphans(), 0U);
-  EXPECT_TRUE(catalog_.drop_cold(ids[0], catalog_.find(ids[0])->cold));
+  EXPECT_TRUE(catalog_.drop_copy(ids[0], TierKind::cold, catalog_.find(ids[0])->cold));
   EXPECT_EQ(catalog_.orphans(), 1U);
   EXPECT_EQ(victims(TierKind::cold, 9),
             (std::vector<BlockId>{ids[3], ids[2], ids[1], id_of(1000)}));

@@ -130,7 +130,7 @@ TEST(CatalogThreads, LeasedSlotIsNeverAnothersAndNoSlotIsLost) {
     const BlockId parent = n > 0 && rng.chance(0.5) ? ids[n / 2] : BlockId{};
     const Location slot = slots.take();
     if (slot.is_null()) {
-      for (const Victim& victim : catalog.victims(TierKind::hot, 4, true)) {
+      for (const Victim& victim : catalog.victims(TierKind::hot, 4, Standing::last_copy)) {
         if (catalog.remove_copy(victim.id, TierKind::hot, victim.residency.hot)) {
           slots.give(victim.residency.hot);
         }
@@ -243,16 +243,20 @@ TEST(CatalogThreads, EverythingAtOnceLeavesTheBooksInOrder) {
           catalog.publish_cold(ids[n], {kNs}, facts_of(sequence, 1, parent), fresh, 9, nullptr);
           break;
         case 4:
-          catalog.add_hot(ids[n], sequence, fresh);
+          if (rng.chance(0.5)) {
+            catalog.add_hot(ids[n], sequence, fresh);
+          } else {
+            catalog.add_warm(ids[n], sequence, fresh);
+          }
           break;
         case 5:
           catalog.remove(ids[n], sequence);
           break;
         case 6: {
-          const TierKind tier = rng.chance(0.5) ? TierKind::hot : TierKind::cold;
-          for (const Victim& victim : catalog.victims(tier, 8, true)) {
-            const Residency& was = victim.residency;
-            catalog.remove_copy(victim.id, tier, tier == TierKind::hot ? was.hot : was.cold);
+          const auto tier = static_cast<TierKind>(rng.between(1, 3));
+          const auto most = static_cast<Standing>(rng.between(1, 4));
+          for (const Victim& victim : catalog.victims(tier, 8, most)) {
+            catalog.remove_copy(victim.id, tier, victim.residency.in(tier));
           }
           break;
         }
@@ -282,7 +286,8 @@ TEST(CatalogThreads, EverythingAtOnceLeavesTheBooksInOrder) {
         case 13: {
           if (step % 64 == 0) catalog.hottest(10);
           catalog.children(ids[n]);
-          if (const auto found = catalog.find(ids[n])) catalog.drop_cold(ids[n], found->cold);
+          if (const auto found = catalog.find(ids[n]))
+            catalog.drop_copy(ids[n], TierKind::cold, found->cold);
           break;
         }
       }

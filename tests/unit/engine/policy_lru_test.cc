@@ -27,16 +27,18 @@ class Fixture {
     use(block);
     policy_.on_insert(block, standing);
   }
-  std::vector<BlockHandle> victims(std::size_t count, bool last_copies = true) {
+  std::vector<BlockHandle> victims(std::size_t count, Standing most = Standing::last_copy) {
     std::vector<Candidate> out;
     std::size_t calls = 0;
-    while (!policy_.victims(last_copies, count, out)) {
+    while (!policy_.victims(most, count, out)) {
       EXPECT_TRUE(out.empty());
       EXPECT_LT(++calls, 1000U);
     }
     std::vector<BlockHandle> blocks;
     for (const Candidate& candidate : out) {
-      EXPECT_EQ(candidate.worth, stamps_[candidate.block]);
+      if (most != Standing::spare) {
+        EXPECT_EQ(candidate.worth, stamps_[candidate.block]);
+      }
       blocks.push_back(candidate.block);
     }
     return blocks;
@@ -71,8 +73,28 @@ TEST(LruPolicy, LastCopiesAreOfferedOnlyWhenAskedFor) {
   lru.insert(1, Standing::last_copy);
   lru.insert(2, Standing::backed);
   lru.insert(3, Standing::last_copy);
-  EXPECT_EQ(lru.victims(9, false), (std::vector<BlockHandle>{2}));
-  EXPECT_EQ(lru.victims(9, true), (std::vector<BlockHandle>{1, 2, 3}));
+  EXPECT_EQ(lru.victims(9, Standing::backed), (std::vector<BlockHandle>{2}));
+  EXPECT_EQ(lru.victims(9, Standing::last_copy), (std::vector<BlockHandle>{1, 2, 3}));
+}
+
+TEST(LruPolicy, WhatIsOnlyAnchoredIsOfferedToBeMoved) {
+  Fixture lru(10);
+  lru.insert(1, Standing::anchored);
+  lru.insert(2, Standing::last_copy);
+  EXPECT_EQ(lru.victims(9, Standing::last_copy), (std::vector<BlockHandle>{2}));
+  EXPECT_EQ(lru.victims(9, Standing::anchored), (std::vector<BlockHandle>{1, 2}));
+}
+
+/// The block that was used last will stay in the hotter tier longest, and needs its spare least.
+TEST(LruPolicy, SparesGoByThemselvesAndTheNewestFirst) {
+  constexpr BlockHandle kBlocks = 1000;
+  Fixture lru(kBlocks + 1);
+  for (BlockHandle block = 1; block <= kBlocks; ++block) {
+    lru.insert(block, block % 2 == 0 ? Standing::spare : Standing::backed);
+  }
+  EXPECT_EQ(lru.victims(3, Standing::spare), (std::vector<BlockHandle>{1000, 998, 996}));
+  EXPECT_EQ(lru.victims(3, Standing::anchored), (std::vector<BlockHandle>{1, 3, 5}));
+  EXPECT_EQ(lru.victims(kBlocks, Standing::spare).size(), kBlocks / 2);
 }
 
 TEST(LruPolicy, DemotedBlockIsTheFirstToGo) {
@@ -91,7 +113,8 @@ TEST(LruPolicy, UsesThatComeByManyAreSettledLittleByLittle) {
   for (BlockHandle block = 1; block <= kBlocks; ++block) lru.insert(block, Standing::backed);
   for (BlockHandle block = 1; block < kBlocks; ++block) lru.use(block);
   std::vector<Candidate> out;
-  EXPECT_FALSE(lru.policy().victims(true, 2, out)) << "one call did the work of many";
+  EXPECT_FALSE(lru.policy().victims(Standing::last_copy, 2, out))
+      << "one call did the work of many";
   EXPECT_EQ(lru.victims(2), (std::vector<BlockHandle>{kBlocks, 1}));
   lru.policy().check_invariants();
 }
@@ -112,10 +135,10 @@ TEST(LruPolicy, ManyUsesTakeNoMemory) {
 /// The obvious twin.
 struct Model {
   std::map<BlockHandle, Standing> blocks;
-  std::vector<BlockHandle> victims(const Fixture& lru, std::size_t count, bool last_copies) const {
+  std::vector<BlockHandle> victims(const Fixture& lru, std::size_t count, Standing most) const {
     std::vector<std::pair<std::uint64_t, BlockHandle>> order;
     for (const auto& [block, standing] : blocks) {
-      if (standing == Standing::backed || (last_copies && standing == Standing::last_copy)) {
+      if (standing >= Standing::backed && standing <= most) {
         order.emplace_back(lru.stamp(block), block);
       }
     }
@@ -137,7 +160,7 @@ TEST(LruPolicy, EqualsASortedMapStepByStep) {
     std::uint64_t oldest = 1U << 29;
     const double removing = rng.fraction() * 0.6;
     const auto any = [&] { return static_cast<BlockHandle>(rng.between(1, handles)); };
-    const auto any_standing = [&] { return static_cast<Standing>(rng.below(3)); };
+    const auto any_standing = [&] { return static_cast<Standing>(rng.below(5)); };
     for (std::size_t step = test::scaled(4000); step-- > 0;) {
       for (std::size_t i = rng.below(40); i-- > 0;) {
         const BlockHandle block = any();
@@ -159,9 +182,9 @@ TEST(LruPolicy, EqualsASortedMapStepByStep) {
       }
       if (step % 8 != 0) continue;
       const std::size_t count = rng.between(1, rng.chance(0.1) ? handles : 20);
-      const bool last_copies = rng.chance(0.7);
-      const std::vector<BlockHandle> expected = model.victims(lru, count, last_copies);
-      ASSERT_EQ(lru.victims(count, last_copies), expected);
+      const auto most = static_cast<Standing>(rng.between(2, 4));
+      const std::vector<BlockHandle> expected = model.victims(lru, count, most);
+      ASSERT_EQ(lru.victims(count, most), expected);
       lru.policy().check_invariants();
       ASSERT_EQ(lru.policy().filed_too_late(), 0U);
       if (rng.chance(0.3)) {
