@@ -32,6 +32,9 @@ struct Eviction {
 struct EngineOptions {
   /// Hot payload memory. Full: the policy evicts tail first; if all is leased, `busy`.
   std::uint64_t hot_bytes = kGiB;
+  /// Memory for what leaves hot, encoded: about 1.5 times as many blocks as hot would hold of it.
+  /// Full: spares and what cold has go, last copies go to cold. 0: no warm tier.
+  std::uint64_t warm_bytes = 0;
   /// Catalog, keys, ghosts and links. At the limit new blocks evict old ones, whatever room
   /// the tiers have. About 192 bytes a block, its key of up to 58 bytes
   /// included. A store that has more blocks when it is opened loses none of them: what finds no

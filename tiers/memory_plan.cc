@@ -30,7 +30,7 @@ absl::StatusOr<MemoryPlan> plan_memory(std::uint64_t memory_bytes, const EngineO
   plan.puts_bytes = std::min(defaults.put_bytes_in_flight_max, memory_bytes / 16);
   plan.loads_bytes = std::min(defaults.load_bytes_in_flight_max, memory_bytes / 16);
   plan.metadata_bytes = std::min(defaults.metadata_bytes, memory_bytes / 8);
-  plan.hot_bytes = 0;
+  plan.warm_bytes = std::min(defaults.warm_bytes, (memory_bytes - plan.total()) / 2);
   plan.hot_bytes = (memory_bytes - plan.total()) / (2 * kMiB) * (2 * kMiB);
   return plan;
 }

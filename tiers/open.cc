@@ -6,45 +6,16 @@
 #include <thread>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "engine/base/event_loop.h"
-#include "engine/base/mutex.h"
 #include "engine/base/process_limits.h"
 #include "engine/base/status.h"
 #include "engine/engine_factory.h"
 #include "tiers/codec/codec_pool.h"
 #include "tiers/memory_plan.h"
+#include "tiers/namespace_facts.h"
 
 namespace cairn {
 namespace {
-
-/// The one payload size of a namespace whose layout is known: a fact of its descriptor.
-class FixedSizes {
- public:
-  explicit FixedSizes(const DurableTier& cold) : cold_(cold) {}
-
-  std::optional<std::uint32_t> operator()(NamespaceId id) {
-    {
-      MutexLock lock(mutex_);
-      const auto known = sizes_.find(id);
-      if (known != sizes_.end()) return known->second;
-    }
-    std::optional<std::uint32_t> size;
-    for (const NamespaceInfo& info : cold_.namespaces()) {
-      if (info.id != id) continue;
-      const std::uint64_t bytes = layout_bytes(info.descriptor.layout, info.descriptor.dtype);
-      if (bytes > 0 && bytes <= kBlockBytesMax) size = static_cast<std::uint32_t>(bytes);
-    }
-    MutexLock lock(mutex_);
-    sizes_[id] = size;
-    return size;
-  }
-
- private:
-  const DurableTier& cold_;
-  Mutex mutex_{LockRank::engine_lifecycle};  // asked before a tier takes a lock of its own
-  absl::flat_hash_map<NamespaceId, std::optional<std::uint32_t>> sizes_ CAIRN_GUARDED_BY(mutex_);
-};
 
 constexpr std::uint64_t kDefaultColdBytesMax = 64 * kGiB;
 
@@ -102,12 +73,21 @@ class StandardStore final : public Store {
                                                                .io_loop = &io_loop_,
                                                                .index_loop = &index_loop_,
                                                                .codec = codec_.get()}));
-    sizes_ = std::make_unique<FixedSizes>(*cold_);
-    CAIRN_ASSIGN_OR_RETURN(hot_,
-                           tiers::open_hot_tier({.capacity_bytes = options.engine.hot_bytes},
-                                                [this](NamespaceId id) { return (*sizes_)(id); }));
+    facts_ = std::make_unique<tiers::NamespaceFacts>(*cold_);
+    CAIRN_ASSIGN_OR_RETURN(
+        hot_, tiers::open_hot_tier({.capacity_bytes = options.engine.hot_bytes},
+                                   [this](NamespaceId id) { return facts_->fixed_size(id); }));
+    if (options.engine.warm_bytes > 0) {
+      CAIRN_ASSIGN_OR_RETURN(
+          warm_, tiers::open_warm_tier(
+                     {.capacity_bytes = options.engine.warm_bytes},
+                     {.codec = codec_.get(), .clock = cold.clock, .coding = [this](NamespaceId id) {
+                        return facts_->coding(id);
+                      }}));
+    }
     for_catalog.release();
     CAIRN_ASSIGN_OR_RETURN(engine_, make_engine(options.engine, {.hot = hot_.get(),
+                                                                 .warm = warm_.get(),
                                                                  .cold = cold_.get(),
                                                                  .mover_loop = &mover_loop_,
                                                                  .clock = cold.clock}));
@@ -118,6 +98,7 @@ class StandardStore final : public Store {
     engine_.reset();
     if (cold_) cold_->close();  // where the engine was never made
     cold_.reset();
+    warm_.reset();
     hot_.reset();
   }
 
@@ -133,8 +114,9 @@ class StandardStore final : public Store {
   std::unique_ptr<tiers::CodecPool> codec_;
   std::unique_ptr<LoopThread> io_thread_, index_thread_, mover_thread_;
   std::unique_ptr<DurableTier> cold_;
-  std::unique_ptr<FixedSizes> sizes_;
+  std::unique_ptr<tiers::NamespaceFacts> facts_;
   std::unique_ptr<tiers::HotTier> hot_;
+  std::unique_ptr<tiers::WarmTier> warm_;
   std::unique_ptr<Engine> engine_;
 };
 
@@ -146,6 +128,7 @@ absl::StatusOr<std::unique_ptr<Store>> open_store(const StoreOptions& asked) {
     CAIRN_ASSIGN_OR_RETURN(const tiers::MemoryPlan plan,
                            tiers::plan_memory(options.memory_bytes, options.engine));
     options.engine.hot_bytes = plan.hot_bytes;
+    options.engine.warm_bytes = plan.warm_bytes;
     options.engine.metadata_bytes = plan.metadata_bytes;
     options.engine.put_bytes_in_flight_max = plan.puts_bytes;
     options.engine.load_bytes_in_flight_max = plan.loads_bytes;

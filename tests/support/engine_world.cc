@@ -53,8 +53,21 @@ void EngineWorld::make() {
                           .read_only = options_.read_only},
         medium_);
   }
+  options_.engine.warm_bytes = options_.warm_bytes;
+  if (options_.warm_bytes > 0) {
+    codec_ = *tiers::CodecPool::start(0);
+    facts_ = cold_ ? std::make_unique<tiers::NamespaceFacts>(*cold_) : nullptr;
+    auto warm = tiers::open_warm_tier(
+        {.capacity_bytes = options_.warm_bytes, .region_bytes = 256 * kKiB, .huge_pages = false},
+        {.codec = codec_.get(), .clock = &clock_, .coding = [this](NamespaceId id) {
+           return facts_ ? facts_->coding(id) : std::optional(tiers::WarmCoding{});
+         }});
+    CAIRN_CHECK(warm.ok());
+    warm_ = *std::move(warm);
+  }
   absl::StatusOr<std::unique_ptr<Engine>> engine =
       make_engine(options_.engine, {.hot = hot_.get(),
+                                    .warm = warm_.get(),
                                     .cold = cold_.get(),
                                     .mover_loop = &loop_,
                                     .clock = &clock_,
@@ -70,6 +83,9 @@ void EngineWorld::open() {
 
 void EngineWorld::take_down() {
   engine_.reset();
+  if (warm_ != nullptr) warm_->check_invariants();
+  warm_.reset();
+  facts_.reset();
   cold_.reset();
   hot_.reset();
 }

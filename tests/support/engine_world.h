@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// engine_world.h — an engine over memory twins, on one loop that the test pumps by hand.
+// engine_world.h — an engine over memory twins, on one loop that the test pumps by hand. Warm is
+// the real one, and codes inside the call.
 //
 // Time moves only when the loop has nothing else to do and a sync call waits for a timer, so a
 // run is a pure function of what the test does. restart() takes the engine and its tiers down
@@ -21,12 +22,16 @@
 #include "tests/support/memory_hot_tier.h"
 #include "tests/support/memory_tier.h"
 #include "tests/support/payload.h"
+#include "tiers/codec/codec_pool.h"
+#include "tiers/namespace_facts.h"
+#include "tiers/warm/warm_tier.h"
 
 namespace cairn::test {
 
 struct EngineWorldOptions {
   EngineOptions engine;
   std::uint64_t hot_bytes = kMiB;
+  std::uint64_t warm_bytes = 0;
   std::uint64_t cold_bytes = 16 * kMiB;
   bool with_cold = true;
   bool read_only = false;
@@ -42,6 +47,7 @@ class EngineWorld {
   Engine& engine() { return *engine_; }
   MemoryTier& cold() { return *cold_; }
   MemoryHotTier& hot() { return *hot_; }
+  tiers::WarmTier& warm() { return *warm_; }
   MemoryMedium& medium() { return *medium_; }
   ManualClock& clock() { return clock_; }
   EventLoop& loop() { return loop_; }
@@ -91,6 +97,9 @@ class EngineWorld {
   std::shared_ptr<MemoryMedium> medium_ = std::make_shared<MemoryMedium>();
   std::unique_ptr<MemoryTier> cold_;
   std::unique_ptr<MemoryHotTier> hot_;
+  std::unique_ptr<tiers::CodecPool> codec_;
+  std::unique_ptr<tiers::NamespaceFacts> facts_;
+  std::unique_ptr<tiers::WarmTier> warm_;
   std::unique_ptr<Engine> engine_;
 };
 

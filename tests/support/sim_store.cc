@@ -13,6 +13,7 @@ SimStoreOptions small_sim_store(std::uint64_t seed) {
   SimStoreOptions options;
   options.engine.hot_bytes = 8 * kMiB;
   options.engine.metadata_bytes = 8 * kMiB;
+  options.engine.warm_bytes = seed % 2 == 0 ? 0 : 4 * kMiB;
   options.cold.directory = "/store";
   options.cold.cold_bytes = 96 * kMiB;
   options.disk.seed = seed;
@@ -46,7 +47,19 @@ absl::Status SimStore::open() {
                            [](NamespaceId) { return std::optional<std::uint32_t>(); });
   CAIRN_RETURN_IF_ERROR(hot.status());
   hot_ = std::move(*hot);
+  if (options_.engine.warm_bytes > 0) {
+    codec_ = *tiers::CodecPool::start(0);
+    facts_ = std::make_unique<tiers::NamespaceFacts>(*cold_);
+    auto warm = tiers::open_warm_tier(
+        {.capacity_bytes = options_.engine.warm_bytes, .region_bytes = kMiB, .huge_pages = false},
+        {.codec = codec_.get(), .clock = &clock_, .coding = [this](NamespaceId id) {
+           return facts_->coding(id);
+         }});
+    CAIRN_RETURN_IF_ERROR(warm.status());
+    warm_ = std::move(*warm);
+  }
   auto engine = make_engine(options_.engine, {.hot = hot_.get(),
+                                              .warm = warm_.get(),
                                               .cold = cold_.get(),
                                               .mover_loop = loop_.get(),
                                               .clock = &clock_,
@@ -92,6 +105,8 @@ void SimStore::drop_everything() {
   if (device_ != nullptr) device_->release_hung();  // with the process go its requests
   engine_.reset();
   cold_.reset();
+  warm_.reset();
+  facts_.reset();
   hot_.reset();
   loop_.reset();
   device_.reset();

@@ -22,9 +22,12 @@
 #include "tests/support/seed.h"
 #include "tests/support/sim_device.h"
 #include "tests/support/sim_disk.h"
+#include "tiers/codec/codec_pool.h"
 #include "tiers/cold/cold_tier.h"
 #include "tiers/cold/repair.h"
 #include "tiers/hot/hot_tier.h"
+#include "tiers/namespace_facts.h"
+#include "tiers/warm/warm_tier.h"
 
 namespace cairn::test {
 
@@ -34,7 +37,8 @@ struct SimStoreOptions {
   SimDiskOptions disk;
 };
 
-/// A small store in which sealing, cleaning and eviction happen within a few hundred puts.
+/// A small store, every other one with a warm tier, in which sealing, cleaning and eviction happen
+/// within a few hundred puts.
 SimStoreOptions small_sim_store(std::uint64_t seed);
 
 class SimStore {
@@ -94,7 +98,10 @@ class SimStore {
   std::shared_ptr<SimDisk> disk_;
   std::unique_ptr<SimDevice> device_;
   std::unique_ptr<EventLoop> loop_;
+  std::unique_ptr<tiers::CodecPool> codec_;
+  std::unique_ptr<tiers::NamespaceFacts> facts_;
   std::unique_ptr<tiers::HotTier> hot_;
+  std::unique_ptr<tiers::WarmTier> warm_;
   std::unique_ptr<DurableTier> cold_;
   std::unique_ptr<Engine> engine_;
 };

@@ -156,19 +156,19 @@ void Command::text(std::string_view name, std::optional<std::string>& value, std
   });
 }
 
-void Command::size(std::string_view name, std::uint64_t& value, std::string_view help) {
-  const auto parse = [&value](const std::string& typed) -> absl::Status {
-    CAIRN_ASSIGN_OR_RETURN(value, parse_size_above_zero(typed));
+void Command::size(std::string_view name, std::uint64_t& value, std::string_view help, Zero zero) {
+  const auto parse = [&value, zero](const std::string& typed) -> absl::Status {
+    CAIRN_ASSIGN_OR_RETURN(
+        value, zero == Zero::allowed ? parse_size_value(typed) : parse_size_above_zero(typed));
     return absl::OkStatus();
   };
   option(name, "SIZE", help, parse, value == 0 ? std::string() : format_size(value));
 }
 
 void Command::size(std::string_view name, std::optional<std::uint64_t>& value,
-                   std::string_view help, Zero zero) {
-  option(name, "SIZE", help, [&value, zero](const std::string& typed) -> absl::Status {
-    CAIRN_ASSIGN_OR_RETURN(
-        value, zero == Zero::allowed ? parse_size_value(typed) : parse_size_above_zero(typed));
+                   std::string_view help) {
+  option(name, "SIZE", help, [&value](const std::string& typed) -> absl::Status {
+    CAIRN_ASSIGN_OR_RETURN(value, parse_size_above_zero(typed));
     return absl::OkStatus();
   });
 }

@@ -54,9 +54,9 @@ class Command {
   void text(std::string_view name, std::optional<std::string>& value, std::string_view type,
             std::string_view help);
   enum class Zero : std::uint8_t { refused, allowed };
-  void size(std::string_view name, std::uint64_t& value, std::string_view help);
-  void size(std::string_view name, std::optional<std::uint64_t>& value, std::string_view help,
+  void size(std::string_view name, std::uint64_t& value, std::string_view help,
             Zero zero = Zero::refused);
+  void size(std::string_view name, std::optional<std::uint64_t>& value, std::string_view help);
   void count(std::string_view name, std::uint64_t& value, std::string_view help);
   void durability(std::string_view name, std::optional<Durability>& value, std::string_view help,
                   std::string_view shown_default);

@@ -10,17 +10,7 @@
 namespace cairn::tools {
 namespace {
 
-struct ReplayArguments {
-  ReplayOptions options;
-  std::optional<std::uint64_t> warm_bytes;
-};
-
-absl::StatusOr<ExitCode> run(const ReplayArguments& arguments, Output& output) {
-  ReplayOptions options = arguments.options;
-  if (arguments.warm_bytes) {
-    options.warm_bytes = *arguments.warm_bytes;
-    output.note("--warm is not used: there is no warm tier yet");
-  }
+absl::StatusOr<ExitCode> run(const ReplayOptions& options, Output& output) {
   CAIRN_ASSIGN_OR_RETURN(const ReplayReport report, run_replay(options, output));
   output.object(replay_object(report));
   output.text(replay_table(report));
@@ -30,10 +20,10 @@ absl::StatusOr<ExitCode> run(const ReplayArguments& arguments, Output& output) {
 }  // namespace
 
 void add_replay_command(CommandLine& line) {
-  const auto arguments = std::make_shared<ReplayArguments>();
-  ReplayOptions& options = arguments->options;
+  const auto arguments = std::make_shared<ReplayOptions>();
+  ReplayOptions& options = *arguments;
   Command command = line.add(
-      {"replay", "Replay requests through RAM and disk, verify every byte, survive a kill",
+      {"replay", "Replay requests through all tiers, verify every byte, survive a kill",
        "  cairn replay                                     # made-up requests\n"
        "  cairn replay --trace conversation.jsonl --model 1b --cold 16GiB --json\n"
        "  cairn replay --kill-at 0.5                       # killed half-way, brought back\n"
@@ -45,7 +35,7 @@ void add_replay_command(CommandLine& line) {
   command.text("--dir", options.directory, "DIR",
                "The store; made where there is none [temporary, removed at the end]");
   command.size("--hot", options.hot_bytes, "RAM for blocks");
-  command.size("--warm", arguments->warm_bytes, "RAM for compressed blocks; not used yet",
+  command.size("--warm", options.warm_bytes, "RAM for blocks made smaller; 0: none",
                Command::Zero::allowed);
   command.size("--cold", options.cold_limit,
                "Limit on disk, which the store keeps; else what it has, and of a new one 8 GiB");

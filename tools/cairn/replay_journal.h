@@ -36,10 +36,10 @@ namespace cairn::tools {
 /// Of requests that are done: all their reads verified and all their puts answered.
 struct ReplayTotals {
   std::uint64_t requests = 0;
-  std::uint64_t blocks = 0;                   // full blocks asked for
-  std::uint64_t tokens = 0;                   // of the prompts
-  std::uint64_t hot_hits = 0, cold_hits = 0;  // blocks
-  std::uint64_t hot_bytes = 0, cold_bytes = 0;
+  std::uint64_t blocks = 0;                                  // full blocks asked for
+  std::uint64_t tokens = 0;                                  // of the prompts
+  std::uint64_t hot_hits = 0, warm_hits = 0, cold_hits = 0;  // blocks
+  std::uint64_t hot_bytes = 0, warm_bytes = 0, cold_bytes = 0;
   std::uint64_t put_blocks = 0, put_bytes = 0;  // acknowledged
   std::uint64_t refused_blocks = 0;             // not acknowledged
   std::uint64_t late_blocks = 0;                // there, and not delivered by the deadline
@@ -47,7 +47,7 @@ struct ReplayTotals {
   std::uint64_t get_ns = 0, put_ns = 0;         // time in reads; time with puts under way
 
   ReplayTotals& operator+=(const ReplayTotals& other);
-  std::uint64_t hits() const { return hot_hits + cold_hits; }
+  std::uint64_t hits() const { return hot_hits + warm_hits + cold_hits; }
 };
 
 /// What the judge finds of one block.

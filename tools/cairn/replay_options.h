@@ -20,7 +20,7 @@ struct ReplayOptions {
   std::optional<std::string> trace;  // none: requests are made up
   std::string directory;             // empty: a temporary one
   std::uint64_t hot_bytes = kGiB;
-  std::uint64_t warm_bytes = kGiB;  // there is no warm tier yet; said to be unused
+  std::uint64_t warm_bytes = kGiB;  // 0: no warm tier
   /// None: what a store that is there has for its limit, and of a new one kReplayColdBytes.
   std::optional<std::uint64_t> cold_limit;
   std::uint64_t cold_bytes = 0;  // what came of it

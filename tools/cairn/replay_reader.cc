@@ -150,6 +150,9 @@ void ReplayReader::tally(TierKind tier, std::uint64_t bytes, ReplayTotals& total
   if (tier == TierKind::cold) {
     ++totals.cold_hits;
     totals.cold_bytes += bytes;
+  } else if (tier == TierKind::warm) {
+    ++totals.warm_hits;
+    totals.warm_bytes += bytes;
   } else {
     ++totals.hot_hits;
     totals.hot_bytes += bytes;

@@ -3,6 +3,7 @@
 
 #include "engine/base/text.h"
 #include "tools/cairn/codec_report.h"
+#include "tools/cairn/tier_report.h"
 #include "tools/cairn/values.h"
 
 namespace cairn::tools {
@@ -81,21 +82,27 @@ Json replay_object(const ReplayReport& report) {
   object["requests"] = totals.requests;
   object["blocks"] = totals.blocks;
   object["tokens"] = totals.tokens;
-  object["hits"] = {{"hot", totals.hot_hits}, {"warm", 0}, {"cold", totals.cold_hits}};
+  object["hits"] = {
+      {"hot", totals.hot_hits}, {"warm", totals.warm_hits}, {"cold", totals.cold_hits}};
   object["prefix_hit_ratio"] = {
       {"blocks", share(totals.hits(), totals.blocks)},
       {"tokens", share(totals.hits() * report.options.block_tokens, totals.tokens)}};
   object["moved_bytes"] = {{"put", totals.put_bytes},
                            {"got_hot", totals.hot_bytes},
-                           {"got_warm", 0},
+                           {"got_warm", totals.warm_bytes},
                            {"got_cold", totals.cold_bytes},
                            {"device_read", report.device_read_bytes},
                            {"device_written", report.device_written_bytes}};
   object["compression_ratio"] =
       report.compression_ratio == 0 ? Json() : Json(report.compression_ratio);
   object["codec"] = codec_object(report.codec);
+  object["tiers"] = {{"hot", tier_object(report.engine.hot)},
+                     {"warm", tier_object(report.engine.warm)},
+                     {"cold", tier_object(report.engine.cold)}};
+  object["moves"] = moves_object(report.engine);
   object["put_bytes_per_s"] = rate(totals.put_bytes, totals.put_ns);
-  object["get_bytes_per_s"] = rate(totals.hot_bytes + totals.cold_bytes, totals.get_ns);
+  object["get_bytes_per_s"] =
+      rate(totals.hot_bytes + totals.warm_bytes + totals.cold_bytes, totals.get_ns);
   object["verified_bytes"] = report.verified_bytes;
   object["wrong_bytes"] = report.wrong_bytes;
   object["evicted_blocks"] = report.evicted_blocks;
@@ -126,6 +133,10 @@ std::string replay_table(const ReplayReport& report) {
                     " tokens")});
   table.add({"served from RAM", blocks(totals.hot_hits),
              concat(format_share(totals.hot_hits, totals.blocks), " of what was asked for")});
+  if (report.options.warm_bytes > 0) {
+    table.add({"served from RAM, made smaller", blocks(totals.warm_hits),
+               format_share(totals.warm_hits, totals.blocks)});
+  }
   table.add({"served from disk", blocks(totals.cold_hits),
              concat(format_share(totals.cold_hits, totals.blocks), ", device ", report.device)});
   table.add({"not there", blocks(totals.blocks - totals.hits()),
@@ -134,12 +145,16 @@ std::string replay_table(const ReplayReport& report) {
       {"stored", blocks(totals.put_blocks),
        concat(bytes(totals.put_bytes), ", ", format_rate(rate(totals.put_bytes, totals.put_ns)))});
   if (report.compression_ratio != 0) {
-    table.add({"plain / on disk", format_fixed(report.compression_ratio, 2),
-               codec_remark(report.codec)});
+    table.add(
+        {"plain / on disk", format_fixed(report.compression_ratio, 2), codec_remark(report.codec)});
   }
-  table.add({"evicted for room", blocks(report.evicted_blocks),
-             concat("RAM ", bytes(report.options.hot_bytes), ", disk ",
-                    bytes(report.options.cold_bytes))});
+  if (const std::string moves = moves_remark(report.engine); !moves.empty()) {
+    table.add({"moved between tiers", "", moves});
+  }
+  table.add(
+      {"evicted for room", blocks(report.evicted_blocks),
+       concat("RAM ", bytes(report.options.hot_bytes), " and ", bytes(report.options.warm_bytes),
+              " for blocks made smaller, disk ", bytes(report.options.cold_bytes))});
   if (totals.refused_blocks != 0) {
     table.add({"refused", blocks(totals.refused_blocks), "no room in time; never acknowledged"});
   }

@@ -201,7 +201,8 @@ absl::StatusOr<ReplayReport> replay_in(const ReplaySetting& setting, Output& out
   report.seconds = (system_clock().now() - start).as_seconds();
   report.device = opened.store->device_info().name;
   CAIRN_ASSIGN_OR_RETURN(report.compression_ratio, compression_ratio(opened));
-  report.codec = opened.store->cold().codec();
+  report.engine = opened.store->engine().stats();
+  report.codec = report.engine.codec;
   CAIRN_RETURN_IF_ERROR(opened.store->engine().close());
 
   report.options = setting.options;

@@ -28,6 +28,7 @@ struct ReplayReport {
   std::uint64_t verified_bytes = 0, wrong_bytes = 0, evicted_blocks = 0;
   std::uint64_t device_read_bytes = 0, device_written_bytes = 0;
   CodecReport codec;             // as it was at the end
+  EngineStats engine;            // since the last opening, before the end
   double compression_ratio = 0;  // plain bytes of what is stored, by its bytes on disk; 0: nothing
   std::string device;
   double seconds = 0;

@@ -20,6 +20,7 @@ StoreOptions store_options(const ReplayOptions& options, tiers::StoreMode mode,
   store.cold.cold_bytes = options.cold_bytes;
   store.cold.codec = options.codec;
   store.engine.hot_bytes = options.hot_bytes;
+  store.engine.warm_bytes = options.warm_bytes;
   const std::uint64_t in_flight = std::min(kInFlightBytesMax, options.hot_bytes / 2);
   store.engine.put_bytes_in_flight_max = in_flight;
   store.engine.load_bytes_in_flight_max = in_flight;

@@ -7,24 +7,13 @@
 #include "tools/cairn/commands.h"
 #include "tools/cairn/files.h"
 #include "tools/cairn/store_access.h"
+#include "tools/cairn/tier_report.h"
 #include "tools/cairn/values.h"
 
 namespace cairn::tools {
 namespace {
 
 using Align = Table::Align;
-
-Json tier_object(const TierStats& tier) {
-  return {{"capacity_bytes", tier.usage.capacity_bytes},
-          {"used_bytes", tier.usage.used_bytes},
-          {"dead_bytes", tier.usage.dead_bytes},
-          {"blocks", tier.usage.blocks},
-          {"hits", tier.hits},
-          {"bytes_read", tier.bytes_read},
-          {"bytes_written", tier.bytes_written},
-          {"evictions", tier.evictions},
-          {"evicted_bytes", tier.evicted_bytes}};
-}
 
 Json health_object(const DurableHealth& health) {
   return {{"degraded", health.degraded},
@@ -78,7 +67,10 @@ Json stats_object(Store& store, const EngineStats& stats, const DiskUse& disk) {
   object["last_close"] = stats.opened_clean ? "clean" : "stopped";
   object["recovered"] = stats.recovered;
   object["recovery_s"] = stats.recovery_s;
-  object["tiers"] = {{"cold", cold_object(stats.cold, disk)}};
+  // In this process nothing is in memory yet; a daemon's stats say what is.
+  object["tiers"] = {{"hot", tier_object(stats.hot)},
+                     {"warm", tier_object(stats.warm)},
+                     {"cold", cold_object(stats.cold, disk)}};
   object["catalog_bytes"] = stats.catalog_bytes;
   object["pinned_blocks"] = stats.blocks_pinned;
   object["orphans"] = stats.orphans;
@@ -114,6 +106,13 @@ std::string stats_table(Store& store, const EngineStats& stats, const DiskUse& d
   table.add({"blocks", format_count(stats.catalog_blocks)});
   table.add({"disk", concat(format_size(cold.used_bytes), " used, ", format_size(cold.dead_bytes),
                             " to be cleaned, of ", format_size(cold.capacity_bytes))});
+  if (stats.cold.payload_bytes > 0 && cold.used_bytes > 0) {
+    table.add(
+        {"plain / on disk", concat(format_fixed(static_cast<double>(stats.cold.payload_bytes) /
+                                                    static_cast<double>(cold.used_bytes),
+                                                2),
+                                   ": ", format_size(stats.cold.payload_bytes), " of blocks")});
+  }
   table.add({"allocated", concat(format_size(disk.all), " by the file system: segments ",
                                  format_size(disk.segments), ", index ", format_size(disk.index))});
   table.add({"device", concat(store.device_info().name,
