@@ -12,8 +12,6 @@
 namespace cairn::tiers {
 namespace {
 
-constexpr std::uint32_t kRegionsMax = 1U << 16;
-
 std::uint8_t class_of(std::uint64_t bytes) {
   CAIRN_CHECK(bytes > 0 && bytes <= kShareBytesMax);
   return bytes <= kShareBytesMin ? 0 : bytes <= 2 * kShareBytesMin ? 1 : 2;
@@ -103,19 +101,19 @@ absl::Status PagePool::grow(std::uint64_t pages, std::uint64_t pages_max) {
   return absl::OkStatus();
 }
 
-absl::Status PagePool::add_region(std::uint64_t pages) {
+absl::Status PagePool::add_region(std::uint64_t resident) {
   std::size_t number = 0;
   while (number < regions_.size() && regions_[number] != nullptr) ++number;
-  if (number == kRegionsMax) {
-    return make_error(ErrorCode::no_space, "the warm tier has as many regions as it can number");
-  }
-  auto region = PageRegion::make(static_cast<std::uint32_t>(pages), huge_pages_);
+  CAIRN_CHECK(number < kRegionsMax);
+  auto region = PageRegion::make(static_cast<std::uint32_t>(region_pages_),
+                                 static_cast<std::uint32_t>(resident), huge_pages_);
   // Out of mappings or of address space: evicting lets go of regions, and so helps.
   if (!region.ok()) return make_error(ErrorCode::no_space, message_of(region.status()));
   if (number == regions_.size()) regions_.emplace_back();
   regions_[number] = std::move(*region);
   with_free_.insert(static_cast<std::uint32_t>(number));
-  resident_ += pages;
+  if (resident < region_pages_) with_hollow_.insert(static_cast<std::uint32_t>(number));
+  resident_ += resident;
   return absl::OkStatus();
 }
 

@@ -5,10 +5,15 @@
 // payload behind its last whole page. Shares of one size lie in a page together, and the page is
 // free again when the last of them is.
 //
-// Memory is counted by residence. A region is resident as a whole from the moment it is mapped
-// (huge pages make it so at the first touch); a free page can be made hollow: its memory is given
-// back to the kernel and it is not handed out before grow() counts it again. So memory goes back
-// page by page, however the pages in use lie.
+// Memory is counted by residence. A page is resident from the moment it may be handed out (huge
+// pages make it so at the first touch of a neighbour); a free page can be made hollow: its memory
+// is given back to the kernel and it is not handed out before grow() counts it again. So memory
+// goes back page by page, however the pages in use lie. A region with a hollow page has no huge
+// ones until it is resident again as a whole: those would bring the hollow ones back.
+//
+// All regions are of one size, what is too much of the last is hollow, and hollow pages are counted
+// again before there is another region. So however often the limit moves, there are no more regions
+// than the resident pages fill, and one.
 //
 // Low pages are handed out first, side by side where they are free so, and high ones made hollow
 // or unmapped first.
@@ -54,6 +59,9 @@ struct PageShare {
   std::uint8_t index = 0;
 };
 
+/// As many as a PageNumber tells apart.
+constexpr std::uint64_t kRegionsMax = 1U << 16;
+
 constexpr std::uint64_t kShareBytesMin = 512;
 constexpr std::uint64_t kShareBytesMax = kPage / 2;
 
@@ -92,8 +100,9 @@ class PagePool {
   std::uint64_t used() const { return used_; }
   std::uint64_t free() const { return resident_ - used_; }
 
-  /// At least `pages` more resident ones, at most `pages_max`. `no_space` where the process may not
-  /// have the memory; what was got stays.
+  /// At least `pages` more resident ones, at most `pages_max`, with which there are not more than
+  /// kRegionsMax regions hold. `no_space` where the process may not have the memory; what was got
+  /// stays.
   absl::Status grow(std::uint64_t pages, std::uint64_t pages_max);
   /// Gives the memory of up to `pages` free pages back, regions that are all free before others, of
   /// which up to `hollow_max` pages become hollow; returns of how many.
@@ -116,7 +125,7 @@ class PagePool {
  private:
   static constexpr std::size_t kClasses = 3;
 
-  absl::Status add_region(std::uint64_t pages);
+  absl::Status add_region(std::uint64_t resident);
   PageRegion& region_of(PageNumber page);
   void retire(std::uint32_t number, Retired& retired);
 

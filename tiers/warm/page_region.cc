@@ -25,38 +25,61 @@ std::byte* map(std::uint64_t bytes, bool huge_pages) {
   if (!aligned) return begin;
   const std::uint64_t before = round_up(reinterpret_cast<std::uintptr_t>(begin), kHugePage) -
                                reinterpret_cast<std::uintptr_t>(begin);
-  if (before > 0) munmap(begin, before);
+  // Where the process may have no more mappings these fail, and addresses stay that nobody touches.
+  if (before > 0) static_cast<void>(munmap(begin, before));
   begin += before;
-  if (before < kHugePage) munmap(begin + bytes, kHugePage - before);
-  static_cast<void>(madvise(begin, bytes, MADV_HUGEPAGE));  // a wish, not a need
+  if (before < kHugePage) static_cast<void>(munmap(begin + bytes, kHugePage - before));
   return begin;
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<PageRegion>> PageRegion::make(std::uint32_t pages, bool huge_pages) {
-  CAIRN_CHECK(pages > 0 && pages <= kPagesMax);
-  std::unique_ptr<PageRegion> region(new PageRegion(pages));
+absl::StatusOr<std::unique_ptr<PageRegion>> PageRegion::make(std::uint32_t pages,
+                                                             std::uint32_t resident,
+                                                             bool huge_pages) {
+  CAIRN_CHECK(pages <= kPagesMax && resident > 0 && resident <= pages);
+  std::unique_ptr<PageRegion> region(new PageRegion(pages, resident, huge_pages));
   region->memory_ = map(pages * kPage, huge_pages);
   if (region->memory_ == nullptr) return from_errno(errno, "map a warm region");
+  if (resident < pages) {
+    region->refuse_huge_pages();
+  } else {
+    region->want_huge_pages();
+  }
   return region;
 }
 
-PageRegion::PageRegion(std::uint32_t pages)
+PageRegion::PageRegion(std::uint32_t pages, std::uint32_t resident, bool huge_pages)
     : free(pages),
       hollow(pages),
       with_shares{PageBits(pages), PageBits(pages), PageBits(pages)},
       sharing(pages),
-      pages_(pages) {
-  for (std::uint32_t page = 0; page < pages; ++page) free.set(page);
+      pages_(pages),
+      huge_pages_(huge_pages) {
+  for (std::uint32_t page = 0; page < resident; ++page) free.set(page);
+  for (std::uint32_t page = resident; page < pages; ++page) hollow.set(page);
 }
 
 PageRegion::~PageRegion() {
-  if (memory_ != nullptr) munmap(memory_, pages_ * kPage);
+  if (memory_ == nullptr || munmap(memory_, pages_ * kPage) == 0) return;
+  // Neighbours are one mapping to the kernel, and to cut it may be one mapping too many. The
+  // addresses stay, the memory goes.
+  static_cast<void>(madvise(memory_, pages_ * kPage, MADV_DONTNEED));
+}
+
+void PageRegion::refuse_huge_pages() const {
+  // Fails where the kernel has none.
+  static_cast<void>(madvise(memory_, pages_ * kPage, MADV_NOHUGEPAGE));
+}
+
+void PageRegion::want_huge_pages() const {
+  if (!huge_pages_) return;
+  static_cast<void>(madvise(memory_, pages_ * kPage, MADV_HUGEPAGE));  // a wish, not a need
 }
 
 std::uint32_t PageRegion::empty(std::uint32_t limit) {
   std::uint32_t emptied = 0;
+  if (limit > 0 && free.count() > 0 && hollow.count() == 0) refuse_huge_pages();
   while (emptied < limit && free.count() > 0) {
     const std::uint32_t end = free.highest() + 1;
     std::uint32_t begin = end - 1;
@@ -69,6 +92,7 @@ std::uint32_t PageRegion::empty(std::uint32_t limit) {
     }
     emptied += end - begin;
   }
+  if (hollow.count() == 0) want_huge_pages();
   return emptied;
 }
 
@@ -80,6 +104,7 @@ std::uint32_t PageRegion::fill(std::uint32_t limit) {
     hollow.clear(page);
     free.set(page);
   }
+  if (filled > 0 && hollow.count() == 0) want_huge_pages();
   return filled;
 }
 

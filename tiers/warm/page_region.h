@@ -19,8 +19,10 @@ class PageRegion {
  public:
   static constexpr std::uint32_t kPagesMax = 1U << 16;
 
-  /// `pages`: 1 … kPagesMax, all free at first.
-  static absl::StatusOr<std::unique_ptr<PageRegion>> make(std::uint32_t pages, bool huge_pages);
+  /// `pages`: 1 … kPagesMax; at first the lowest `resident` are free, at least one, and the others
+  /// hollow.
+  static absl::StatusOr<std::unique_ptr<PageRegion>> make(std::uint32_t pages,
+                                                          std::uint32_t resident, bool huge_pages);
   ~PageRegion();
   PageRegion(const PageRegion&) = delete;
   PageRegion& operator=(const PageRegion&) = delete;
@@ -49,9 +51,15 @@ class PageRegion {
   std::vector<Sharing> sharing;
 
  private:
-  explicit PageRegion(std::uint32_t pages);
+  PageRegion(std::uint32_t pages, std::uint32_t resident, bool huge_pages);
+
+  /// A huge page is resident as a whole, and the kernel makes them of small ones on its own: not
+  /// where a page is hollow.
+  void refuse_huge_pages() const;
+  void want_huge_pages() const;
 
   const std::uint32_t pages_;
+  const bool huge_pages_;
   std::byte* memory_ = nullptr;
 };
 

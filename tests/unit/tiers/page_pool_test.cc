@@ -6,8 +6,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <set>
+#include <string>
 
+#include "engine/base/text.h"
 #include "tests/support/seed.h"
 #include "tiers/warm/page_region.h"
 
@@ -146,6 +151,61 @@ TEST(PagePool, GivenBackMemoryIsGone) {
   pool.give(kept);
   EXPECT_EQ(pool.shrink(64, 0, retired), 64U) << "a region that is all free goes whole";
   EXPECT_EQ(retired.size(), 1U);
+}
+
+/// Whether the kernel was told of the mapping around `data` what VmFlags calls by this name.
+bool has_vm_flag(const std::byte* data, const std::string& flag) {
+  std::ifstream maps("/proc/self/smaps");
+  const auto wanted = reinterpret_cast<std::uintptr_t>(data);
+  bool is_around = false;
+  for (std::string line; std::getline(maps, line);) {
+    std::uintptr_t begin = 0, end = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) == 2) {
+      is_around = begin <= wanted && wanted < end;
+    } else if (is_around && line.starts_with("VmFlags:")) {
+      return concat(line, " ").find(concat(" ", flag, " ")) != std::string::npos;
+    }
+  }
+  return false;
+}
+
+TEST(PagePool, NoHugePageBringsHollowOnesBack) {
+  PagePool pool(2 * kMiB, true);
+  const auto pages = static_cast<std::uint32_t>(2 * kMiB / kPage);
+  ASSERT_TRUE(pool.grow(pages, pages).ok());
+  const std::vector<PageRun> all = take(pool, pages);
+  const std::byte* const data = all[0].data;
+  if (!has_vm_flag(data, "hg")) GTEST_SKIP() << "no huge pages, or no /proc";
+  const PageRun kept{all[0].data, all[0].first, 1};
+  pool.give(PageRun{all[0].data + kPage, all[0].first + 1, pages - 1});
+  PagePool::Retired retired;
+  EXPECT_EQ(pool.shrink(0, 100, retired), 0U);
+  EXPECT_TRUE(has_vm_flag(data, "hg")) << "nothing became hollow";
+  EXPECT_EQ(pool.shrink(10, 100, retired), 10U);
+  EXPECT_TRUE(has_vm_flag(data, "nh"));
+  ASSERT_TRUE(pool.grow(9, 9).ok());
+  EXPECT_TRUE(has_vm_flag(data, "nh")) << "one is hollow still";
+  ASSERT_TRUE(pool.grow(1, 1).ok());
+  EXPECT_TRUE(has_vm_flag(data, "hg"));
+  // A region that begins with less than it has room for.
+  ASSERT_TRUE(pool.grow(5, 5).ok());
+  pool.check_invariants();
+  const std::vector<PageRun> again = take(pool, pages + 4);
+  EXPECT_TRUE(has_vm_flag(again.back().data, "nh"));
+  for (const PageRun& run : again) pool.give(run);
+  pool.give(kept);
+}
+
+TEST(PagePool, HoweverItGrowsThereAreNoMoreRegionsThanItFills) {
+  PagePool pool(64 * kPage, false);
+  for (int page = 0; page < 128; ++page) ASSERT_TRUE(pool.grow(1, 1).ok());
+  EXPECT_EQ(pool.resident(), 128U);
+  pool.check_invariants();
+  const std::vector<PageRun> all = take(pool, 128);
+  std::set<PageNumber> regions;
+  for (const PageRun& run : all) regions.insert(run.first >> 16);
+  EXPECT_EQ(regions.size(), 2U);
+  for (const PageRun& run : all) pool.give(run);
 }
 
 TEST(PagePool, SharesOfOneSizeLieTogether) {
