@@ -125,11 +125,17 @@ Image& WarmTierImpl::Builder::finish(const RecordFields& given, CodecWorker& wor
 
 std::uint64_t WarmTierImpl::Builder::publish() {
   const std::uint64_t stored_bytes = image_->stored_bytes();
-  MutexLock lock(tier_.mutex_);
-  Slot& slot = tier_.slots_[index_of(location_)];
-  slot.image = image_.release();
-  slot.state = State::stored;
-  is_published_ = true;
+  bool is_too_much = false;
+  {
+    MutexLock lock(tier_.mutex_);
+    Slot& slot = tier_.slots_[index_of(location_)];
+    slot.image = image_.release();
+    slot.state = State::stored;
+    is_published_ = true;
+    is_too_much = tier_.excess_pages() > 0;
+  }
+  // What the block did not need may be what a capacity that was lowered meanwhile waits for.
+  if (is_too_much) tier_.shrink();
   return stored_bytes;
 }
 

@@ -21,6 +21,11 @@ std::uint64_t pages_for(std::uint64_t bytes) {
   return (bytes + kPage - 1) / kPage;
 }
 
+/// More pages have no numbers.
+std::uint64_t capacity_max(const WarmOptions& options) {
+  return kRegionsMax * options.region_bytes;
+}
+
 }  // namespace
 
 WarmTierImpl::WarmTierImpl(const WarmOptions& options, WarmContext context)
@@ -96,11 +101,14 @@ absl::Status WarmTierImpl::reserve(NamespaceId ns, std::span<const std::uint32_t
   Room total;
   std::uint64_t largest = 0;
   for (const std::uint32_t size : plain_sizes) {
+    if (size > kBlockBytesMax || chunk_count_for(size, coding->chunk_bytes) > kChunksMax) {
+      return make_error(ErrorCode::too_large,
+                        concat("a block of ", size, " bytes, more than a record can hold"));
+    }
     const Room room = room_for(size, coding->chunk_bytes);
     total.pages += room.pages;
     total.side_bytes += room.side_bytes;
     largest = std::max<std::uint64_t>(largest, room.pages * kPage + room.side_bytes);
-    if (size > kBlockBytesMax) largest = UINT64_MAX;
   }
   PagePool::Retired retired;  // unmapped without the lock
   MutexLock lock(mutex_);
@@ -285,7 +293,7 @@ TierUsage WarmTierImpl::usage() const {
 void WarmTierImpl::set_capacity(std::uint64_t bytes) {
   {
     MutexLock lock(mutex_);
-    capacity_ = bytes;
+    capacity_ = std::min(bytes, capacity_max(options_));
     allowed_bytes_ = std::max(capacity_, pool_.resident() * kPage + side_bytes_);
   }
   shrink();
@@ -325,6 +333,11 @@ absl::StatusOr<std::unique_ptr<WarmTier>> open_warm_tier(const WarmOptions& opti
       options.region_bytes / kPage > PageRegion::kPagesMax) {
     return make_error(ErrorCode::invalid_argument,
                       "warm regions are whole pages of 4 KiB, at most 256 MiB");
+  }
+  if (options.capacity_bytes > capacity_max(options)) {
+    return make_error(ErrorCode::invalid_argument,
+                      concat("warm regions of ", format_size(options.region_bytes), " hold ",
+                             format_size(capacity_max(options)), " at most"));
   }
   return std::make_unique<WarmTierImpl>(options, std::move(context));
 }

@@ -66,8 +66,8 @@ namespace cairn::tiers {
 
 struct WarmOptions {
   std::uint64_t capacity_bytes = kGiB;
-  /// Of memory that is mapped at once: whole pages, at most 256 MiB. The last region before the
-  /// capacity is smaller.
+  /// Of memory that is mapped at once: whole pages, at most 256 MiB. 65536 regions are the most,
+  /// and so the largest capacity; set_capacity() takes what is more for that.
   std::uint64_t region_bytes = 16 * kMiB;
   bool huge_pages = true;  // asked for, not insisted on
   bool codec = true;       // false: blocks are stored as they are

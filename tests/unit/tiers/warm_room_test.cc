@@ -126,6 +126,30 @@ TEST(WarmTier, ABatchThatDoesNotFitTakesNothing) {
                        ErrorCode::invalid_argument));
 }
 
+TEST(WarmTier, NoCapacityIsSoLargeThatAnyBlockFits) {
+  WarmWorld world(test::warm_options(kMiB));
+  world.tier().set_capacity(UINT64_MAX);
+  EXPECT_EQ(world.tier().usage().capacity_bytes, 65536 * 256 * kKiB) << "as many as have numbers";
+  for (const std::uint64_t size : {kBlockBytesMax + 1, std::uint64_t{UINT32_MAX}}) {
+    const auto large = static_cast<std::uint32_t>(size);
+    Location location;
+    EXPECT_TRUE(
+        has_code(world.tier().reserve(kNs, {&large, 1}, {&location, 1}), ErrorCode::too_large));
+    EXPECT_TRUE(location.is_null());
+  }
+  EXPECT_EQ(world.tier().usage().used_bytes, 0U);
+  WarmBlock block = make_block(1, 100'000);
+  EXPECT_TRUE(world.put(block).ok());
+}
+
+TEST(WarmTier, ABlockOfMoreChunksThanARecordListsIsTooLarge) {
+  WarmWorld world(test::warm_options(64 * kMiB), 0, {.dtype = Dtype::bf16, .chunk_bytes = 100});
+  const std::uint32_t size = kChunksMax * 100 + 1;
+  Location location;
+  EXPECT_TRUE(
+      has_code(world.tier().reserve(kNs, {&size, 1}, {&location, 1}), ErrorCode::too_large));
+}
+
 TEST(WarmTier, ShrinksByWhatIsFreeAndThenByWhatIsFreed) {
   WarmWorld world(test::warm_options(8 * kMiB, false));
   std::vector<WarmBlock> blocks;

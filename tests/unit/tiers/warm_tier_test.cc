@@ -293,6 +293,22 @@ TEST(WarmTier, ALateReadTouchesNothing) {
   EXPECT_EQ(into, std::string(500'000, '\0'));
 }
 
+TEST(WarmTier, WhatABlockDidNotNeedGoesAtOnceWhereTheCapacityWasLowered) {
+  WarmWorld world(test::warm_options(4 * kMiB), 1);
+  WarmBlock block = make_block(1, 2'000'000);  // takes less than 1.6 MB
+  ASSERT_TRUE(world.reserve(block).ok());
+  TierWrite write = WarmWorld::write_of(block);
+  WarmWorld::wait_for([&](Done done) {
+    const Stall stall(world.codec());
+    world.tier().write({&write, 1}, Durability::memory, std::move(done));
+    world.tier().set_capacity(1'700'000);
+  });
+  ASSERT_TRUE(write.status.ok()) << write.status;
+  const TierUsage usage = world.tier().usage();
+  EXPECT_LE(usage.used_bytes + usage.dead_bytes, 1'700'000U);
+  world.tier().check_invariants();
+}
+
 TEST(WarmTier, CloseWaitsForWhatIsUnderWay) {
   WarmWorld world(test::warm_options(4 * kMiB), 1);
   WarmBlock block = make_block(1, 300'000), second = make_block(2, 300'000);
@@ -343,6 +359,9 @@ TEST(WarmTier, ImpossibleOptionsAreRefused) {
   };
   EXPECT_TRUE(opened({.capacity_bytes = 4096}).ok());
   EXPECT_TRUE(has_code(opened({.capacity_bytes = 4095}), ErrorCode::invalid_argument));
+  EXPECT_TRUE(opened({.capacity_bytes = 65536 * kMiB, .region_bytes = kMiB}).ok());
+  EXPECT_TRUE(has_code(opened({.capacity_bytes = 65536 * kMiB + 1, .region_bytes = kMiB}),
+                       ErrorCode::invalid_argument));
   for (const std::uint64_t bytes : {0UL, 4097UL, 257 * kMiB}) {
     EXPECT_TRUE(has_code(opened({.region_bytes = bytes}), ErrorCode::invalid_argument)) << bytes;
   }
