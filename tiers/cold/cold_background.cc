@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the cold tier does without being asked: syncing, counting, purging, reacting to faults.
+#include <memory>
 #include <utility>
 
 #include "engine/base/check.h"
@@ -8,7 +9,17 @@
 
 namespace cairn::tiers {
 namespace {
+
 constexpr std::size_t kEntriesAtOnce = 2048;
+
+using Answer = std::function<void(absl::Status)>;
+
+/// Copied on its way, and yet to be let go of by who calls it: what it owns is gone before close()
+/// returns.
+std::shared_ptr<Answer> shared(Answer done) {
+  return std::make_shared<Answer>(std::move(done));
+}
+
 }  // namespace
 
 /// Power cuts lose at most what was written since the last of these.
@@ -53,9 +64,9 @@ void ColdTier::sync(std::function<void(absl::Status)> done) {
     done(make_error(ErrorCode::closed, "the store is closing"));
     return;
   }
-  core_.io_loop.post([this, done = std::move(done)]() mutable {
-    sync_everything([this, done = std::move(done)](absl::Status status) {
-      done(std::move(status));
+  core_.io_loop.post([this, owned = shared(std::move(done))] {
+    sync_everything([this, owned](absl::Status status) {
+      std::exchange(*owned, nullptr)(std::move(status));
       end_operation();
     });
   });
@@ -70,9 +81,9 @@ void ColdTier::compact(double dead_fraction, std::function<void(absl::Status)> d
     done(make_error(ErrorCode::closed, "the store is closing"));
     return;
   }
-  core_.io_loop.post([this, dead_fraction, done = std::move(done)]() mutable {
-    cleaner_.compact(dead_fraction, [this, done = std::move(done)](absl::Status status) {
-      done(std::move(status));
+  core_.io_loop.post([this, dead_fraction, owned = shared(std::move(done))] {
+    cleaner_.compact(dead_fraction, [this, owned](absl::Status status) {
+      std::exchange(*owned, nullptr)(std::move(status));
       end_operation();
     });
   });

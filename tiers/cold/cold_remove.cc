@@ -128,7 +128,7 @@ void ColdTier::lookup(std::span<StoredLookup> batch, Done done) {
                                    .stored_bytes = entry.stored_bytes,
                                    .heat = entry.heat};
     }
-    done();
+    std::exchange(done, nullptr)();  // what it owns is gone before close() returns
     end_operation();
   });
 }
@@ -227,7 +227,7 @@ void ColdTier::removed(const std::shared_ptr<RemoveJob>& job) {
     return;
   }
   for (RemoveJob::Item& item : job->items) item.removal->status = item.status;
-  job->done();
+  std::exchange(job->done, nullptr)();
   // What died may make a segment worth cleaning for those who wait.
   if (log_.is_starved()) log_.retry();
   end_operation();
@@ -336,7 +336,7 @@ void ColdTier::noted(const std::shared_ptr<NoteJob>& job) {
         if (item.is_appended) settle(item.append);
         item.note->status = item.status;
       }
-      job->done();
+      std::exchange(job->done, nullptr)();
       end_operation();
     });
   };

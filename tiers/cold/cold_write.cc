@@ -395,7 +395,7 @@ void ColdTier::named(const std::shared_ptr<WriteJob>& job) {
     item.write->stored_bytes = static_cast<std::uint32_t>(item.append.place.record_bytes);
     add(core_.counts.payload_bytes_written, item.append.fields.plain_length);
   }
-  job->done();
+  std::exchange(job->done, nullptr)();  // what it owns is gone before close() returns
   end_operation();
 }
 
@@ -412,7 +412,7 @@ void ColdTier::read(std::span<TierRead> batch, Done done) {
   }
   core_.io_loop.post([this, batch, done = std::move(done)]() mutable {
     reader_.read(batch, [this, done = std::move(done)]() mutable {
-      done();
+      std::exchange(done, nullptr)();
       end_operation();
     });
   });
