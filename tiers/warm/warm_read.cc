@@ -65,6 +65,7 @@ struct WarmTierImpl::ReadJob {
     bool is_part() const { return range.begin < range.end; }
   };
   WarmTierImpl* tier = nullptr;
+  std::thread::id submitter = std::this_thread::get_id();
   std::vector<Item> items;
   std::vector<Work> works;
   std::atomic<std::size_t> left{0};
@@ -147,10 +148,18 @@ void WarmTierImpl::run_reads(std::unique_ptr<ReadJob> job) {
   }
 }
 
-void WarmTierImpl::run_read_work(ReadJob* job, std::size_t number, CodecWorker& worker) {
-  ReadJob::Work& work = job->works[number];
+void WarmTierImpl::run_read_work(ReadJob* job, std::size_t number, CodecWorker& of_pool) {
+  {
+    const Worker worker(*this, of_pool, job->submitter);
+    decode(*job, number, *worker);
+  }
+  if (job->left.fetch_sub(1) == 1) finish_reads(job);
+}
+
+void WarmTierImpl::decode(ReadJob& job, std::size_t number, CodecWorker& worker) const {
+  ReadJob::Work& work = job.works[number];
   for (std::size_t i = work.begin; i < work.end; ++i) {
-    const ReadJob::Item& item = job->items[i];
+    const ReadJob::Item& item = job.items[i];
     if (!work.is_part() && !item.read->status.ok()) continue;
     const ChunkRange range = work.is_part() ? work.range : ChunkRange{0, item.fields.chunk_count()};
     const bool is_late =
@@ -160,7 +169,6 @@ void WarmTierImpl::run_read_work(ReadJob* job, std::size_t number, CodecWorker& 
                 : decode_image(*item.image, item.fields, range, item.read->destination, worker);
     (work.is_part() ? work.status : item.read->status) = std::move(status);
   }
-  if (job->left.fetch_sub(1) == 1) finish_reads(job);
 }
 
 void WarmTierImpl::finish_reads(ReadJob* job) {
@@ -172,8 +180,7 @@ void WarmTierImpl::finish_reads(ReadJob* job) {
   for (const ReadJob::Item& item : mine->items) {
     if (item.image != nullptr) let_go(item.image);
   }
-  mine->done();
-  end_operation();
+  finish_operation(std::move(mine->done));
 }
 
 absl::StatusOr<WarmImage> WarmTierImpl::image(Location location) {

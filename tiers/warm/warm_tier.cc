@@ -282,6 +282,30 @@ void WarmTierImpl::end_operation() {
   if (--operations_ == 0) quiet_.notify_all();
 }
 
+void WarmTierImpl::finish_operation(Done done) {
+  std::exchange(done, nullptr)();
+  end_operation();
+}
+
+WarmTierImpl::Worker::Worker(WarmTierImpl& tier, CodecWorker& of_pool, std::thread::id submitter)
+    : tier_(tier), of_pool_(of_pool) {
+  if (std::this_thread::get_id() != submitter) return;
+  {
+    MutexLock lock(tier_.mutex_);
+    if (!tier_.idle_workers_.empty()) {
+      own_ = std::move(tier_.idle_workers_.back());
+      tier_.idle_workers_.pop_back();
+    }
+  }
+  if (own_ == nullptr) own_ = std::make_unique<CodecWorker>();
+}
+
+WarmTierImpl::Worker::~Worker() {
+  if (own_ == nullptr) return;
+  MutexLock lock(tier_.mutex_);
+  tier_.idle_workers_.push_back(std::move(own_));
+}
+
 TierUsage WarmTierImpl::usage() const {
   MutexLock lock(mutex_);
   return {.capacity_bytes = capacity_,

@@ -33,8 +33,12 @@
 //
 // Threading:  thread-safe. One lock (LockRank::warm_tier) guards slots, pages and counts; it is not
 //             held while bytes are encoded, decoded, copied or summed.
-// Blocking:   never, but for the coding itself where the pool has no threads; close() waits for
-//             what is under way, and so is not for a done to call.
+//             A codec's pool without threads has one worker for all who submit at once; such
+//             callers are given workers of the tier's own, so that warm is thread-safe with it,
+//             too.
+// Blocking:   never, but for the coding itself where the pool has no threads; close() and the
+//             destructor wait for what is under way, dones and what they own included, and so are
+//             never called from a done.
 // Failure:    as Tier. Every read checks the header's closing sum, full name, version, length, and
 //             the sum of each chunk: what differs is `corruption`, and the destination garbage. So
 //             is a location that was freed before the read began; a read that began before ends

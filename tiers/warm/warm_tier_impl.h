@@ -16,6 +16,7 @@
 #include <atomic>
 #include <deque>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "engine/base/mutex.h"
@@ -49,6 +50,7 @@ class WarmTierImpl final : public WarmTier {
 
  private:
   class Builder;
+  class Worker;
   struct ReadJob;
   struct WriteJob;
 
@@ -103,15 +105,18 @@ class WarmTierImpl final : public WarmTier {
   // --- operations -------------------------------------------------------------------------
   bool begin_operation();
   void end_operation();
+  /// Runs `done` and ends its operation. What `done` owns is gone before close() returns.
+  void finish_operation(Done done);
   void refuse(Location& location, absl::Status& status, absl::Status why);
   absl::Status check_write(const TierWrite& write, const std::optional<WarmCoding>& coding) const;
   void fill(WriteJob& job, std::size_t i, CodecWorker& worker);
   void encode(Builder& builder, const TierWrite& write, const WarmCoding& coding,
               CodecWorker& worker) const;
   void run_writes(std::unique_ptr<WriteJob> job);
-  void run_write_work(WriteJob* job, std::size_t number, CodecWorker& worker);
+  void run_write_work(WriteJob* job, std::size_t number, CodecWorker& of_pool);
   void run_reads(std::unique_ptr<ReadJob> job);
-  void run_read_work(ReadJob* job, std::size_t number, CodecWorker& worker);
+  void run_read_work(ReadJob* job, std::size_t number, CodecWorker& of_pool);
+  void decode(ReadJob& job, std::size_t number, CodecWorker& worker) const;
   void finish_reads(ReadJob* job);
 
   const WarmOptions options_;
@@ -130,6 +135,26 @@ class WarmTierImpl final : public WarmTier {
   std::vector<SlotIndex> free_slots_ CAIRN_GUARDED_BY(mutex_);
   std::uint64_t operations_ CAIRN_GUARDED_BY(mutex_) = 0;
   bool closing_ CAIRN_GUARDED_BY(mutex_) = false;
+  std::vector<std::unique_ptr<CodecWorker>> idle_workers_ CAIRN_GUARDED_BY(mutex_);
+};
+
+/// What a piece of work codes with. A pool without threads runs work inside submit() and has one
+/// worker for all who call at once; there each caller is lent one of the tier's own, of which there
+/// are as many as ever called at once.
+class WarmTierImpl::Worker {
+ public:
+  /// `submitter`: the thread that submitted the work.
+  Worker(WarmTierImpl& tier, CodecWorker& of_pool, std::thread::id submitter);
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  CodecWorker& operator*() const { return own_ != nullptr ? *own_ : of_pool_; }
+
+ private:
+  WarmTierImpl& tier_;
+  CodecWorker& of_pool_;
+  std::unique_ptr<CodecWorker> own_;
 };
 
 }  // namespace cairn::tiers

@@ -52,6 +52,7 @@ struct WarmTierImpl::WriteJob {
     }
   };
   WarmTierImpl* tier = nullptr;
+  std::thread::id submitter = std::this_thread::get_id();
   std::vector<Item> items;
   std::vector<std::size_t> ends;  // of each piece of work, in items
   std::atomic<std::size_t> left{0};
@@ -181,8 +182,7 @@ void WarmTierImpl::run_writes(std::unique_ptr<WriteJob> job) {
   }
   const std::size_t works = job->ends.size();
   if (works == 0) {
-    job->done();
-    end_operation();
+    finish_operation(std::move(job->done));
     return;
   }
   job->left.store(works);
@@ -193,14 +193,16 @@ void WarmTierImpl::run_writes(std::unique_ptr<WriteJob> job) {
   }
 }
 
-void WarmTierImpl::run_write_work(WriteJob* job, std::size_t number, CodecWorker& worker) {
-  for (std::size_t i = number == 0 ? 0 : job->ends[number - 1]; i < job->ends[number]; ++i) {
-    fill(*job, i, worker);
+void WarmTierImpl::run_write_work(WriteJob* job, std::size_t number, CodecWorker& of_pool) {
+  {
+    const Worker worker(*this, of_pool, job->submitter);
+    for (std::size_t i = number == 0 ? 0 : job->ends[number - 1]; i < job->ends[number]; ++i) {
+      fill(*job, i, *worker);
+    }
   }
   if (job->left.fetch_sub(1) > 1) return;
   const std::unique_ptr<WriteJob> mine(job);
-  mine->done();
-  end_operation();
+  finish_operation(std::move(mine->done));
 }
 
 void WarmTierImpl::fill(WriteJob& job, std::size_t i, CodecWorker& worker) {

@@ -6,8 +6,11 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <future>
+#include <thread>
 #include <vector>
 
 #include "engine/base/status.h"
@@ -291,6 +294,64 @@ TEST(WarmTier, ALateReadTouchesNothing) {
   });
   EXPECT_TRUE(has_code(read.status, ErrorCode::deadline)) << read.status;
   EXPECT_EQ(into, std::string(500'000, '\0'));
+}
+
+/// Takes its time to go.
+class Slow {
+ public:
+  explicit Slow(std::atomic<int>& gone) : gone_(gone) {}
+  ~Slow() {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    ++gone_;
+  }
+
+ private:
+  std::atomic<int>& gone_;
+};
+
+TEST(WarmTier, WhatADoneOwnsIsGoneWhenCloseReturns) {
+  for (const bool is_write : {true, false}) {
+    for (const bool is_sound : {true, false}) {
+      WarmWorld world(test::warm_options(4 * kMiB), 1);
+      WarmBlock block = make_block(1, 300'000), second = make_block(2, 300'000);
+      ASSERT_TRUE(world.put(block).ok());
+      ASSERT_TRUE(world.reserve(second).ok());
+      TierWrite write = WarmWorld::write_of(second);
+      std::string into;
+      TierRead read = WarmWorld::read_of(block, into);
+      if (!is_sound) {
+        world.free(second);
+        read.location = {};
+      }
+      std::atomic<int> gone{0}, done{0};
+      Done owner = [slow = std::make_unique<Slow>(gone), &done] { ++done; };
+      std::thread caller([&] {
+        is_write ? world.tier().write({&write, 1}, Durability::memory, std::move(owner))
+                 : world.tier().read({&read, 1}, std::move(owner));
+      });
+      while (done == 0) std::this_thread::yield();
+      world.tier().close();
+      EXPECT_EQ(gone.load(), 1) << is_write << is_sound;
+      caller.join();
+    }
+  }
+}
+
+TEST(WarmTier, ManyThreadsShareACodecWithoutThreads) {
+  WarmWorld world(test::warm_options(32 * kMiB), 0);
+  std::vector<std::thread> threads;
+  for (std::uint64_t thread = 0; thread < 4; ++thread) {
+    threads.emplace_back([&world, thread] {
+      for (std::uint64_t i = 0; i < test::scaled(30); ++i) {
+        WarmBlock block = make_block(100 * thread + i, 200'000 + 1000 * i, 0.3);
+        ASSERT_TRUE(world.put(block).ok());
+        ASSERT_TRUE(world.read(block).ok()) << world.read(block);
+        world.free(block);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  world.tier().check_invariants();
 }
 
 TEST(WarmTier, WhatABlockDidNotNeedGoesAtOnceWhereTheCapacityWasLowered) {
