@@ -187,19 +187,15 @@ void WarmTierImpl::give_slot(SlotIndex index) {
   --blocks_;
 }
 
-absl::Status WarmTierImpl::begin_filling(Location location, std::uint32_t plain_bytes,
-                                         std::vector<PageRun>& landed) {
+WarmTierImpl::Slot* WarmTierImpl::begin_filling(Location location, std::vector<PageRun>& landed) {
   Slot* const slot = find(location);
   if (slot == nullptr || (slot->state != State::reserved && slot->state != State::landing)) {
-    return make_error(ErrorCode::invalid_argument, "the location was not reserved");
+    return nullptr;
   }
   slot->state = State::filling;
   if (slot->landed != nullptr) landed = std::move(*slot->landed);
   slot->landed.reset();
-  if (slot->plain_bytes != plain_bytes) {
-    return make_error(ErrorCode::invalid_argument, "reserved for another length");
-  }
-  return absl::OkStatus();
+  return slot;
 }
 
 std::uint32_t WarmTierImpl::take_pages(SlotIndex index, std::uint32_t pages_max,

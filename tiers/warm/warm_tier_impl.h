@@ -81,9 +81,9 @@ class WarmTierImpl final : public WarmTier {
   SlotIndex take_slot(std::uint32_t plain_bytes, const Room& room) CAIRN_REQUIRES(mutex_);
   /// Gives back what is reserved and the slot.
   void give_slot(SlotIndex index) CAIRN_REQUIRES(mutex_);
-  /// Makes a slot the caller's alone to fill; why not, otherwise. What was landed is moved out.
-  absl::Status begin_filling(Location location, std::uint32_t plain_bytes,
-                             std::vector<PageRun>& landed) CAIRN_REQUIRES(mutex_);
+  /// Makes a slot the caller's alone to fill, or to drop. Null where it is not one that waits for
+  /// it: then it is somebody else's, if anybody's. What was landed is moved out.
+  Slot* begin_filling(Location location, std::vector<PageRun>& landed) CAIRN_REQUIRES(mutex_);
 
   // --- room -------------------------------------------------------------------------------
   std::uint64_t spoken_for() const CAIRN_REQUIRES(mutex_);

@@ -66,11 +66,7 @@ void WarmTierImpl::refuse(Location& location, absl::Status& status, absl::Status
   std::vector<PageRun> landed;
   {
     MutexLock lock(mutex_);
-    Slot* const slot = find(refused);
-    if (slot == nullptr || (slot->state != State::reserved && slot->state != State::landing)) {
-      return;
-    }
-    begin_filling(refused, 0, landed).IgnoreError();  // refused whatever its length
+    if (begin_filling(refused, landed) == nullptr) return;
   }
   drop(index_of(refused), landed);
 }
@@ -158,17 +154,20 @@ void WarmTierImpl::run_writes(std::unique_ptr<WriteJob> job) {
   for (WriteJob::Item& item : job->items) {
     const std::uint32_t plain_bytes =
         item.write != nullptr ? item.write->facts.plain_bytes : item.adoption->fields.plain_length;
-    bool is_ours = false;
+    bool is_ours = false, fits = false;
     {
       MutexLock lock(mutex_);
-      item.status() = begin_filling(item.location(), plain_bytes, item.landed);
-      const Slot* const slot = find(item.location());
-      is_ours = slot != nullptr && slot->state == State::filling && !item.status().ok();
+      const Slot* const slot = begin_filling(item.location(), item.landed);
+      is_ours = slot != nullptr;
+      fits = is_ours && slot->plain_bytes == plain_bytes;
     }
-    if (item.status().ok()) {
+    if (fits) {
       wanted.push_back(std::move(item));
       continue;
     }
+    item.status() =
+        make_error(ErrorCode::invalid_argument,
+                   is_ours ? "reserved for another length" : "the location was not reserved");
     if (is_ours) drop(index_of(item.location()), item.landed);
     item.location() = {};
   }

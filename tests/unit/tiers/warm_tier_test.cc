@@ -154,6 +154,37 @@ TEST(WarmTier, AStrayWriteTouchesNothing) {
   EXPECT_TRUE(world.read(block).ok());
 }
 
+TEST(WarmTier, ASecondWriteLeavesTheFirstAlone) {
+  WarmWorld world(test::warm_options(4 * kMiB), 1);
+  WarmBlock block = make_block(1, 10'000);
+  ASSERT_TRUE(world.reserve(block).ok());
+  TierWrite first = WarmWorld::write_of(block), second = first, nameless = first;
+  nameless.name.key = {};
+  WarmWorld::wait_for([&](Done done) {
+    const Stall stall(world.codec());
+    world.tier().write({&first, 1}, Durability::memory, std::move(done));
+    world.tier().write({&second, 1}, Durability::memory, [] {});
+    world.tier().write({&nameless, 1}, Durability::memory, [] {});
+  });
+  ASSERT_TRUE(first.status.ok()) << first.status;
+  EXPECT_TRUE(world.read(block).ok());
+  for (const TierWrite& write : {second, nameless}) {
+    EXPECT_TRUE(has_code(write.status, ErrorCode::invalid_argument)) << write.status;
+    EXPECT_TRUE(write.location.is_null());
+  }
+  EXPECT_EQ(world.tier().usage().blocks, 1U);
+  // Twice in one batch.
+  WarmBlock other = make_block(2, 10'000);
+  ASSERT_TRUE(world.reserve(other).ok());
+  TierWrite both[] = {WarmWorld::write_of(other), WarmWorld::write_of(other)};
+  WarmWorld::wait_for(
+      [&](Done done) { world.tier().write(both, Durability::memory, std::move(done)); });
+  EXPECT_TRUE(both[0].status.ok()) << both[0].status;
+  EXPECT_TRUE(has_code(both[1].status, ErrorCode::invalid_argument)) << both[1].status;
+  EXPECT_TRUE(world.read(other).ok());
+  world.tier().check_invariants();
+}
+
 TEST(WarmTier, ABatchIsJudgedElementByElement) {
   for (const std::size_t threads : {0U, 2U}) {
     WarmWorld world(test::warm_options(32 * kMiB), threads);
