@@ -157,10 +157,10 @@ class WarmModel {
   void return_image() {
     const auto [image, block] = std::move(images_.front());
     images_.pop_front();
-    ASSERT_EQ(image.fields.key, block.key);
+    ASSERT_EQ(image->fields.key, block.key);
     std::string payload;
-    for (const ByteSpan part : image.payload) payload += as_text(part);
-    ASSERT_TRUE(tiers::check_payload(image.fields, as_bytes(payload)).ok());
+    for (const ByteSpan part : image->payload) payload += as_text(part);
+    ASSERT_TRUE(tiers::check_payload(image->fields, as_bytes(payload)).ok());
   }
   /// A block under another location, from its image and without the codec.
   void carry_over() {
@@ -169,27 +169,34 @@ class WarmModel {
     const auto image = world_.tier().image(block.location);
     ASSERT_TRUE(image.ok());
     if (!world_.reserve(block).ok()) return;
-    tiers::WarmAdoption adoption;
-    adoption.location = block.location;
-    adoption.fields = image->fields;
+    StoredImagePtr carried = *image;
     if (rng_.chance(0.5)) {
-      adoption.payload = image->payload;
-    } else {
       std::string payload;
-      for (const ByteSpan part : image->payload) payload += as_text(part);
-      auto parts = world_.tier().landing(block.location, image->fields.payload_length);
+      for (const ByteSpan part : carried->payload) payload += as_text(part);
+      auto parts = world_.tier().landing(block.location, carried->fields.payload_length);
       ASSERT_TRUE(parts.ok());
       if (rng_.chance(0.1)) return world_.free(block);
-      std::size_t at = 0;
-      for (const MutableByteSpan part : *parts) {
-        const std::size_t bytes = std::min(part.size(), payload.size() - at);
-        std::memcpy(part.data(), payload.data() + at, bytes);
-        at += bytes;
-      }
+      // Else the pages it has are filled by copying.
+      if (rng_.chance(0.8)) carried = landed(*carried, payload, *parts);
     }
-    ASSERT_TRUE(world_.adopt(adoption).ok()) << adoption.status;
-    block.stored_bytes = adoption.stored_bytes;
+    const absl::Status status = world_.keep(block, carried);
+    ASSERT_TRUE(status.ok()) << status;
     keep(std::move(block));
+  }
+
+  /// The payload put where a device would, and the image that says so.
+  static StoredImagePtr landed(const StoredImage& image, const std::string& payload,
+                               std::span<const MutableByteSpan> parts) {
+    auto moved = std::make_shared<StoredImage>(image);
+    moved->payload.clear();
+    std::size_t at = 0;
+    for (const MutableByteSpan part : parts) {
+      const std::size_t bytes = std::min(part.size(), payload.size() - at);
+      std::memcpy(part.data(), payload.data() + at, bytes);
+      moved->payload.push_back(ByteSpan(part).first(bytes));
+      at += bytes;
+    }
+    return moved;
   }
 
   Rng rng_;
@@ -198,7 +205,7 @@ class WarmModel {
   std::uint64_t blocks_ever_ = 0;
   std::map<std::uint64_t, WarmBlock> blocks_;  // by location
   std::deque<std::unique_ptr<Reading>> readings_;
-  std::deque<std::pair<tiers::WarmImage, WarmBlock>> images_;
+  std::deque<std::pair<StoredImagePtr, WarmBlock>> images_;
 };
 
 TEST(WarmModel, HoldsWhatTheModelHolds) {

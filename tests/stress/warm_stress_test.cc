@@ -83,8 +83,9 @@ void stress(std::size_t codec_threads, std::uint64_t seed) {
     while (!stopped) {
       auto block = stored.any(rng);
       if (!block) continue;
-      const auto image = world.tier().image(block->location);
-      if (!image.ok()) continue;
+      const auto lent = world.tier().image(block->location);
+      if (!lent.ok()) continue;
+      const StoredImagePtr image = *lent;
       ++totals.lent;
       if (rng.chance(0.5) || !world.reserve(*block).ok()) {
         std::string payload;
@@ -92,11 +93,8 @@ void stress(std::size_t codec_threads, std::uint64_t seed) {
         ASSERT_TRUE(tiers::check_payload(image->fields, as_bytes(payload)).ok());
         continue;
       }
-      tiers::WarmAdoption adoption;
-      adoption.location = block->location;
-      adoption.fields = image->fields;
-      adoption.payload = image->payload;
-      ASSERT_TRUE(world.adopt(adoption).ok()) << adoption.status;
+      const absl::Status status = world.keep(*block, image);
+      ASSERT_TRUE(status.ok()) << status;
       ++totals.carried;
       stored.add(std::move(*block));
     }

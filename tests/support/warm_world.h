@@ -126,9 +126,15 @@ class WarmWorld {
     tier_->free({&block.location, 1});
     block.location = {};
   }
-  absl::Status adopt(tiers::WarmAdoption& adoption) {
-    wait_for([&](Done done) { tier_->adopt({&adoption, 1}, std::move(done)); });
-    return adoption.status;
+  /// Keeps the block as another's image says, where room was reserved for it.
+  absl::Status keep(WarmBlock& block, StoredImagePtr image) {
+    TierWrite write = write_of(block);
+    write.payload = {};
+    write.image = std::move(image);
+    wait_for([&](Done done) { tier_->write({&write, 1}, Durability::memory, std::move(done)); });
+    block.location = write.location;
+    block.stored_bytes = write.stored_bytes;
+    return write.status;
   }
 
   template <typename Start>

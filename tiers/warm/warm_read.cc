@@ -32,6 +32,7 @@ absl::Status decode_image(const Image& image, const RecordFields& fields, ChunkR
   std::size_t offset = 0;
   for (std::uint32_t i = 0; i < range.begin; ++i) offset += fields.chunk(i).stored_length;
   ImageCursor cursor(image, offset);
+  const std::uint32_t chunk_bytes_max = std::min(fields.chunk_bytes, fields.plain_length);
   for (std::uint32_t i = range.begin; i < range.end; ++i) {
     const ChunkEntry entry = fields.chunk(i);
     const MutableByteSpan target =
@@ -43,8 +44,7 @@ absl::Status decode_image(const Image& image, const RecordFields& fields, ChunkR
     }
     const ByteSpan stored = cursor.next(entry.stored_length, worker.scratch(entry.stored_length));
     CAIRN_RETURN_IF_ERROR(check_chunk(entry, stored));
-    CAIRN_RETURN_IF_ERROR(
-        worker.decoder(fields.chunk_bytes).decode(entry.encoding, stored, target));
+    CAIRN_RETURN_IF_ERROR(worker.decoder(chunk_bytes_max).decode(entry.encoding, stored, target));
   }
   return absl::OkStatus();
 }
@@ -183,7 +183,7 @@ void WarmTierImpl::finish_reads(ReadJob* job) {
   finish_operation(std::move(mine->done));
 }
 
-absl::StatusOr<WarmImage> WarmTierImpl::image(Location location) {
+absl::StatusOr<StoredImagePtr> WarmTierImpl::image(Location location) {
   Image* held = nullptr;
   {
     MutexLock lock(mutex_);
@@ -192,14 +192,14 @@ absl::StatusOr<WarmImage> WarmTierImpl::image(Location location) {
     if (held != nullptr) ++lent_;
   }
   if (held == nullptr) return gone();
-  WarmImage out;
-  out.hold = std::shared_ptr<const void>(held, [this](const void* image) {
+  auto out = std::make_shared<StoredImage>();
+  out->hold = std::shared_ptr<const void>(held, [this](const void* image) {
     let_go(static_cast<Image*>(const_cast<void*>(image)));
     --lent_;
   });
-  CAIRN_ASSIGN_OR_RETURN(out.fields, parse_record_header(held->header()));
-  out.payload.reserve(held->part_count());
-  for (std::size_t i = 0; i < held->part_count(); ++i) out.payload.push_back(held->part(i));
+  CAIRN_ASSIGN_OR_RETURN(out->fields, parse_record_header(held->header()));
+  out->payload.reserve(held->part_count());
+  for (std::size_t i = 0; i < held->part_count(); ++i) out->payload.push_back(held->part(i));
   return out;
 }
 

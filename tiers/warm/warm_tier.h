@@ -4,8 +4,8 @@
 // What warm holds of a block is its image: the record that cold writes, header and payload, byte
 // for byte but for the place and the epoch, which whoever writes the record fills in. The codec
 // runs when a block comes from hot and never on the way to or from cold: an image is lent as parts
-// that a device writes from where they lie (image()), and made of what a device read (landing(),
-// adopt()).
+// that a device writes from where they lie (image()), and made of another image (TierWrite::image),
+// whose payload a device may have read to where it stays (landing()).
 //
 //   header   in memory of its own: fixed part, key, chunk table, closing sum (record/format.h)
 //   payload  the chunks, one behind the other, in pages of 4 KiB, from the beginning of a page on;
@@ -25,8 +25,11 @@
 // have to be moved together afterwards. Reads of large blocks are cut into pieces.
 //
 // A read allocates some four times for a batch and not for each block, and costs a quarter of a
-// microsecond beside decoding; lending allocates twice. A write allocates some ten times for each
-// block, which is nothing beside encoding it.
+// microsecond beside decoding; lending allocates three times. A write allocates some ten times for
+// each block, which is nothing beside encoding it.
+//
+// An image is kept under the name and the facts of the write: of its own fields only how the
+// payload is stored is taken, and looked at before it is believed, whoever made it.
 //
 // A spare (an image whose block is hot again) is an image like any other: whoever lists its
 // location keeps it, and frees it when the room is wanted.
@@ -43,7 +46,13 @@
 //             the sum of each chunk: what differs is `corruption`, and the destination garbage. So
 //             is a location that was freed before the read began; a read that began before ends
 //             well, and so does what was lent: pages go back when the last has left them.
-// Lifetime:   the codec's pool and clock outlive the tier, which outlives what it lent.
+//             An image is written as `corruption` where its fields, lengths or sums do not agree,
+//             and as `format` where its codec or an encoding is not known to this build, or its
+//             chunks are of another length than its namespace's.
+// Lifetime:   the codec's pool and clock outlive the tier, which outlives what it lent. What is
+// lent
+//             may be let go of on any thread that holds no lock of rank `warm_tier` or lower, and
+//             after close(), too: it takes the tier's lock and makes system calls.
 //
 // Invariants:
 //   W1  used and reserved pages are resident; a page is free, used whole, or shared, never two
@@ -56,7 +65,6 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <span>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -64,7 +72,7 @@
 #include "engine/namespace.h"
 #include "engine/tier.h"
 #include "tiers/codec/codec_pool.h"
-#include "tiers/record/record.h"
+#include "tiers/record/stored_image.h"
 
 namespace cairn::tiers {
 
@@ -90,48 +98,15 @@ struct WarmContext {
   std::function<std::optional<WarmCoding>(NamespaceId)> coding;
 };
 
-/// An image, lent. All of it stays as it is while `hold` or a copy of it lives, also when the
-/// location is freed meanwhile; its pages count as used until then.
-struct WarmImage {
-  /// Place and epoch mean nothing. Expiry, parent and pin are as of the write: the catalog may know
-  /// better. Key and chunk table borrow.
-  RecordFields fields;
-  /// In order, fields.payload_length in all. Each but the last is whole pages and begins on a page.
-  std::vector<ByteSpan> payload;
-  std::shared_ptr<const void> hold;
-};
-
-/// A record that was read elsewhere, to be kept as it is.
-struct WarmAdoption {
-  /// In: from reserve() for its plain length; out: where the block is, null on failure.
-  Location location;
-  /// Whose name, version and place were checked by who read it. Borrowed until done.
-  RecordFields fields;
-  /// The stored payload, in order. Empty where it lies in what landing() gave. Unchanged until
-  /// done.
-  std::span<const ByteSpan> payload;
-  std::uint32_t stored_bytes = 0;  // out, as in TierWrite
-  absl::Status status;             // `corruption` where sums, lengths or encodings do not agree
-};
-
-class WarmTier : public Tier {
+class WarmTier : public ImageTier {
  public:
-  /// `corruption` where nothing is stored there, or where its header's sum says so; the chunks are
-  /// not looked at.
-  virtual absl::StatusOr<WarmImage> image(Location location) = 0;
-
   /// Pages for a stored payload of `payload_bytes`, at most the reserved plain length: whole pages
   /// and page-aligned, so that a device reads into them, up to the end of the last. The location
-  /// then goes into one adopt() or one free(), after the device has let go of them.
+  /// then goes into one write() or one free(), after the device has let go of them. An image whose
+  /// payload lies in them from the first byte on and in order stays where it is; one that lies
+  /// elsewhere is copied as ever, and what lies in them in any other way is `invalid_argument`.
   virtual absl::StatusOr<std::vector<MutableByteSpan>> landing(Location location,
                                                                std::uint32_t payload_bytes) = 0;
-
-  /// Keeps records without running the codec; each chunk's sum is checked first. Batch and done as
-  /// in write().
-  virtual void adopt(std::span<WarmAdoption> batch, Done done) = 0;
-
-  /// Changes the limit while running; shrinks at once by what is free, and then by what is freed.
-  virtual void set_capacity(std::uint64_t bytes) = 0;
 
   virtual void check_invariants() const = 0;
 };

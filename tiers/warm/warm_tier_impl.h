@@ -4,9 +4,9 @@
 // A location is a slot: index 32 | serial 32. The serial is never 0 and differs each time that the
 // slot is used, so no location is null and a stale one names nothing.
 //
-//   free ──reserve──► reserved ──write, adopt──► filling ──publish──► stored
-//     ▲                  │ └────────landing────────▲  │                  │
-//     └──────────────────┴───────────drop─────────────┴──────────────────┘
+//   free ──reserve──► reserved ────write─────► filling ──publish──► stored
+//     ▲                  │ └──────landing──────▲  │                  │
+//     └──────────────────┴─────────drop──────────┴──────────────────┘
 //
 // What is reserved is the worst case: a page for each 4 KiB of plain bytes, the longest key, a run
 // for each page. Pages are taken from it as the encoder fills them, and what is left goes back when
@@ -41,10 +41,9 @@ class WarmTierImpl final : public WarmTier {
   void free(std::span<const Location> locations) override;
   TierUsage usage() const override;
   void close() override;
-  absl::StatusOr<WarmImage> image(Location location) override;
+  absl::StatusOr<StoredImagePtr> image(Location location) override;
   absl::StatusOr<std::vector<MutableByteSpan>> landing(Location location,
                                                        std::uint32_t payload_bytes) override;
-  void adopt(std::span<WarmAdoption> batch, Done done) override;
   void set_capacity(std::uint64_t bytes) override;
   void check_invariants() const override;
 
@@ -107,11 +106,12 @@ class WarmTierImpl final : public WarmTier {
   void end_operation();
   /// Runs `done` and ends its operation. What `done` owns is gone before close() returns.
   void finish_operation(Done done);
-  void refuse(Location& location, absl::Status& status, absl::Status why);
-  absl::Status check_write(const TierWrite& write, const std::optional<WarmCoding>& coding) const;
+  void refuse(TierWrite& write, absl::Status why);
   void fill(WriteJob& job, std::size_t i, CodecWorker& worker);
   void encode(Builder& builder, const TierWrite& write, const WarmCoding& coding,
               CodecWorker& worker) const;
+  absl::Status keep(Builder& builder, const TierWrite& write, bool has_landed,
+                    CodecWorker& worker) const;
   void run_writes(std::unique_ptr<WriteJob> job);
   void run_write_work(WriteJob* job, std::size_t number, CodecWorker& of_pool);
   void run_reads(std::unique_ptr<ReadJob> job);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// write, landing, adopt: from plain bytes or from a record to an image.
+// write and landing: from plain bytes, or from what a record has, to an image.
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "engine/base/check.h"
@@ -14,16 +15,50 @@
 namespace cairn::tiers {
 namespace {
 
-/// Whether these fields can be a block's, so that a header can be made of them.
-absl::Status check_adoptable(const RecordFields& fields) {
-  const bool sound =
-      fields.kind == RecordKind::block && is_valid_key(fields.key) &&
-      fields.plain_length <= kBlockBytesMax && fields.payload_length <= fields.plain_length &&
-      (fields.plain_length == 0) == (fields.chunk_bytes == 0) && fields.codec <= Codec::planes &&
-      fields.chunk_table.size() ==
-          chunk_count_for(fields.plain_length, fields.chunk_bytes) * sizeof(ChunkEntry);
-  return sound ? absl::OkStatus()
-               : make_error(ErrorCode::corruption, "the fields are not those of a block");
+absl::Status corrupt(std::string_view why) {
+  return make_error(ErrorCode::corruption, why);
+}
+
+/// Whether a header can be made of an image's fields, for which there is room where blocks are
+/// coded so. What its chunk table says is asked of that header.
+absl::Status check_image(const StoredImage& image, const WarmCoding& coding) {
+  const RecordFields& fields = image.fields;
+  if (fields.kind != RecordKind::block || fields.payload_length > fields.plain_length ||
+      (fields.plain_length == 0) != (fields.chunk_bytes == 0)) {
+    return corrupt("the fields are not those of a block");
+  }
+  if (fields.codec > Codec::planes) {
+    return make_error(ErrorCode::format, "the image's codec is not known to this build");
+  }
+  const std::uint32_t chunks = chunk_count_for(fields.plain_length, fields.chunk_bytes);
+  if (chunks > kChunksMax || fields.chunk_table.size() != chunks * sizeof(ChunkEntry)) {
+    return corrupt("the chunks do not make up the block");
+  }
+  if (fields.plain_length > 0 && fields.chunk_bytes != coding.chunk_bytes) {
+    return make_error(ErrorCode::format, concat("chunks of ", fields.chunk_bytes,
+                                                " bytes, where blocks have ", coding.chunk_bytes));
+  }
+  std::uint64_t left = fields.payload_length;
+  for (const ByteSpan part : image.payload) {
+    if (part.size() > left) return corrupt("the payload is longer than the fields say");
+    left -= part.size();
+  }
+  return left == 0 ? absl::OkStatus() : corrupt("the payload is cut short");
+}
+
+absl::Status check_write(const TierWrite& write, const std::optional<WarmCoding>& coding) {
+  if (!coding || !is_valid_key(write.name.key)) {
+    return make_error(ErrorCode::invalid_argument, "the name is not valid");
+  }
+  if (write.image != nullptr && !write.payload.empty()) {
+    return make_error(ErrorCode::invalid_argument, "both a payload and an image");
+  }
+  const std::size_t plain_bytes =
+      write.image != nullptr ? write.image->fields.plain_length : write.payload.size();
+  if (write.facts.plain_bytes != plain_bytes) {
+    return make_error(ErrorCode::invalid_argument, "the facts say another length");
+  }
+  return write.image != nullptr ? check_image(*write.image, *coding) : absl::OkStatus();
 }
 
 absl::Status check_sums(const Image& image, const RecordFields& fields, CodecWorker& worker) {
@@ -36,19 +71,47 @@ absl::Status check_sums(const Image& image, const RecordFields& fields, CodecWor
   return absl::OkStatus();
 }
 
+/// Whether these bytes are those that landed, from the first on and in order.
+bool are_in_place(std::span<const ByteSpan> parts, std::span<const PageRun> landed) {
+  std::size_t run = 0;
+  std::uint64_t at = 0;  // in that run
+  for (ByteSpan rest : parts) {
+    while (!rest.empty()) {
+      if (run < landed.size() && at == landed[run].bytes()) ++run, at = 0;
+      if (run == landed.size() || rest.data() != landed[run].data + at) return false;
+      const std::uint64_t here = std::min<std::uint64_t>(rest.size(), landed[run].bytes() - at);
+      at += here;
+      rest = rest.subspan(here);
+    }
+  }
+  return true;
+}
+
+/// Whether any of these bytes lies in what landed.
+bool touch(std::span<const ByteSpan> parts, std::span<const PageRun> landed) {
+  const std::less<> less;  // also where they are not of one array
+  for (const ByteSpan part : parts) {
+    if (part.empty()) continue;
+    for (const PageRun& run : landed) {
+      const std::byte* const begin = run.data;
+      if (less(part.data(), begin + run.bytes()) && less(begin, part.data() + part.size())) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
-/// One batch, of writes or of adoptions. Work is a run of blocks.
+/// One batch. Work is a run of blocks.
 struct WarmTierImpl::WriteJob {
   struct Item {
     TierWrite* write = nullptr;
-    WarmAdoption* adoption = nullptr;
     WarmCoding coding;
     std::vector<PageRun> landed;
-    Location& location() const { return write != nullptr ? write->location : adoption->location; }
-    absl::Status& status() const { return write != nullptr ? write->status : adoption->status; }
     std::size_t bytes() const {
-      return write != nullptr ? write->payload.size() : adoption->fields.payload_length;
+      return write->image != nullptr ? write->image->fields.payload_length : write->payload.size();
     }
   };
   WarmTierImpl* tier = nullptr;
@@ -60,26 +123,15 @@ struct WarmTierImpl::WriteJob {
 };
 
 /// What was reserved, or has landed, goes back.
-void WarmTierImpl::refuse(Location& location, absl::Status& status, absl::Status why) {
-  const Location refused = std::exchange(location, Location());
-  status = std::move(why);
+void WarmTierImpl::refuse(TierWrite& write, absl::Status why) {
+  const Location refused = std::exchange(write.location, Location());
+  write.status = std::move(why);
   std::vector<PageRun> landed;
   {
     MutexLock lock(mutex_);
     if (begin_filling(refused, landed) == nullptr) return;
   }
   drop(index_of(refused), landed);
-}
-
-absl::Status WarmTierImpl::check_write(const TierWrite& write,
-                                       const std::optional<WarmCoding>& coding) const {
-  if (!coding || !is_valid_key(write.name.key)) {
-    return make_error(ErrorCode::invalid_argument, "the name is not valid");
-  }
-  if (write.facts.plain_bytes != write.payload.size()) {
-    return make_error(ErrorCode::invalid_argument, "the facts say another length");
-  }
-  return absl::OkStatus();
 }
 
 void WarmTierImpl::write(std::span<TierWrite> batch, Durability durability, Done done) {
@@ -96,10 +148,10 @@ void WarmTierImpl::write(std::span<TierWrite> batch, Durability durability, Done
             ? make_error(ErrorCode::invalid_argument, "warm memory promises `memory` alone")
             : check_write(write, coding);
     if (!status.ok()) {
-      refuse(write.location, write.status, std::move(status));
+      refuse(write, std::move(status));
       continue;
     }
-    job->items.push_back({.write = &write, .adoption = nullptr, .coding = *coding, .landed = {}});
+    job->items.push_back({.write = &write, .coding = *coding, .landed = {}});
   }
   if (open) {
     run_writes(std::move(job));
@@ -127,49 +179,30 @@ absl::StatusOr<std::vector<MutableByteSpan>> WarmTierImpl::landing(Location loca
   return parts;
 }
 
-void WarmTierImpl::adopt(std::span<WarmAdoption> batch, Done done) {
-  const bool open = begin_operation();
-  auto job = std::make_unique<WriteJob>();
-  job->tier = this;
-  job->done = std::move(done);
-  for (WarmAdoption& adoption : batch) {
-    adoption.status = absl::OkStatus();
-    absl::Status status = open ? check_adoptable(adoption.fields) : closed_error();
-    if (!status.ok()) {
-      refuse(adoption.location, adoption.status, std::move(status));
-      continue;
-    }
-    job->items.push_back({.write = nullptr, .adoption = &adoption, .coding = {}, .landed = {}});
-  }
-  if (open) {
-    run_writes(std::move(job));
-  } else {
-    job->done();
-  }
-}
-
 /// Takes the slots and cuts the batch into work.
 void WarmTierImpl::run_writes(std::unique_ptr<WriteJob> job) {
   std::vector<WriteJob::Item> wanted;
   for (WriteJob::Item& item : job->items) {
-    const std::uint32_t plain_bytes =
-        item.write != nullptr ? item.write->facts.plain_bytes : item.adoption->fields.plain_length;
+    TierWrite& write = *item.write;
+    const std::uint32_t plain_bytes = write.facts.plain_bytes;
     bool is_ours = false, fits = false;
     {
       MutexLock lock(mutex_);
-      const Slot* const slot = begin_filling(item.location(), item.landed);
+      const Slot* const slot = begin_filling(write.location, item.landed);
       is_ours = slot != nullptr;
-      fits = is_ours && slot->plain_bytes == plain_bytes;
+      // Of another namespace's chunks there may be more.
+      fits = is_ours && slot->plain_bytes == plain_bytes &&
+             slot->side_reserved >= room_for(plain_bytes, item.coding.chunk_bytes).side_bytes;
     }
     if (fits) {
       wanted.push_back(std::move(item));
       continue;
     }
-    item.status() =
+    write.status =
         make_error(ErrorCode::invalid_argument,
                    is_ours ? "reserved for another length" : "the location was not reserved");
-    if (is_ours) drop(index_of(item.location()), item.landed);
-    item.location() = {};
+    if (is_ours) drop(index_of(write.location), item.landed);
+    write.location = {};
   }
   job->items = std::move(wanted);
   std::size_t bytes = 0;
@@ -206,32 +239,42 @@ void WarmTierImpl::run_write_work(WriteJob* job, std::size_t number, CodecWorker
 
 void WarmTierImpl::fill(WriteJob& job, std::size_t i, CodecWorker& worker) {
   WriteJob::Item& item = job.items[i];
-  Builder builder(*this, item.location(), std::move(item.landed));
-  if (item.write != nullptr) {
-    encode(builder, *item.write, item.coding, worker);
-    item.write->stored_bytes = static_cast<std::uint32_t>(builder.publish());
-    return;
-  }
-  WarmAdoption& adoption = *item.adoption;
-  const Location location = std::exchange(adoption.location, Location());
-  std::uint64_t length = 0;
-  for (const ByteSpan part : adoption.payload) length += part.size();
-  const bool has_landed = builder.capacity() > 0 || adoption.fields.payload_length == 0;
-  if (has_landed && adoption.payload.empty() &&
-      adoption.fields.payload_length <= builder.capacity()) {
-    builder.set_length(adoption.fields.payload_length);
-  } else if (builder.capacity() == 0 && length == adoption.fields.payload_length) {
-    for (const ByteSpan part : adoption.payload) builder.append(part);
+  TierWrite& write = *item.write;
+  const Location location = std::exchange(write.location, Location());
+  const bool is_image = write.image != nullptr;
+  const std::span<const ByteSpan> parts =
+      is_image ? std::span<const ByteSpan>(write.image->payload) : std::span(&write.payload, 1);
+  const bool has_landed = is_image && are_in_place(parts, item.landed);
+  const bool is_astray = !has_landed && touch(parts, item.landed);
+  Builder builder(*this, location, std::move(item.landed));
+  if (is_astray) {
+    write.status = make_error(ErrorCode::invalid_argument, "it landed otherwise than it is given");
+  } else if (is_image) {
+    write.status = keep(builder, write, has_landed, worker);
   } else {
-    adoption.status = make_error(ErrorCode::corruption, "the payload has another length");
-    return;
+    encode(builder, write, item.coding, worker);
   }
-  const Image& image = builder.finish(adoption.fields, worker);
-  const absl::StatusOr<RecordFields> fields = parse_record_header(image.header());
-  adoption.status = fields.ok() ? check_sums(image, *fields, worker) : fields.status();
-  if (!adoption.status.ok()) return;
-  adoption.location = location;
-  adoption.stored_bytes = static_cast<std::uint32_t>(builder.publish());
+  if (!write.status.ok()) return;
+  write.location = location;
+  write.stored_bytes = static_cast<std::uint32_t>(builder.publish());
+}
+
+/// The stored bytes as they are, under a header of their own, which says what the facts say.
+absl::Status WarmTierImpl::keep(Builder& builder, const TierWrite& write, bool has_landed,
+                                CodecWorker& worker) const {
+  const RecordFields& stored = write.image->fields;
+  if (has_landed) {
+    builder.set_length(stored.payload_length);
+  } else {
+    for (const ByteSpan part : write.image->payload) builder.append(part);
+  }
+  RecordFields fields = fields_of_block(write.name, write.facts, stored.chunk_bytes, {});
+  fields.codec = stored.codec;
+  fields.payload_length = stored.payload_length;
+  fields.chunk_table = stored.chunk_table;
+  const Image& image = builder.finish(fields, worker);
+  CAIRN_ASSIGN_OR_RETURN(const RecordFields kept, parse_record_header(image.header()));
+  return check_sums(image, kept, worker);
 }
 
 /// Chunk by chunk, each from the thread's scratch to the pages while it is in the cache.

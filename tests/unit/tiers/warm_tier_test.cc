@@ -90,8 +90,9 @@ TEST(WarmTier, HoldsTheRecordThatColdWouldWrite) {
         sum_chunks(as_bytes(block.bytes), 16 * 1024, table);
         std::memcpy(stored.data(), block.bytes.data(), stored.size());
       }
-      const auto image = world.tier().image(block.location);
-      ASSERT_TRUE(image.ok());
+      const auto lent = world.tier().image(block.location);
+      ASSERT_TRUE(lent.ok());
+      const StoredImagePtr image = *lent;
       std::vector<std::byte> payload;
       for (const ByteSpan part : image->payload) {
         EXPECT_EQ(payload.size() % kPage, 0U) << "only the last part may end within a page";
@@ -252,8 +253,9 @@ TEST(WarmTier, AnyFlippedBitIsCorruption) {
       WarmBlock block = make_block(round, rng.between(1, 60'000), 0.3);
       ASSERT_TRUE(world.put(block).ok());
       {
-        const auto image = world.tier().image(block.location);
-        ASSERT_TRUE(image.ok());
+        const auto lent = world.tier().image(block.location);
+        ASSERT_TRUE(lent.ok());
+        const StoredImagePtr image = *lent;
         switch (rng.below(3)) {
           case 0:
             flip_a_bit(as_bytes(image->fields.key), rng);
