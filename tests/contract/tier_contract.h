@@ -30,6 +30,7 @@ class TierUnderTest {
   virtual ~TierUnderTest() = default;
   virtual Tier& tier() = 0;
   virtual DurableTier* durable() { return nullptr; }
+  virtual ImageTier* images() { return nullptr; }
   /// Ends the process and begins the next one on the same medium; durable tiers only.
   virtual void restart() {}
   virtual NamespaceId namespace_id(NamespaceKind kind) = 0;
@@ -129,5 +130,32 @@ class TierContract : public ::testing::TestWithParam<TierFactory> {
 
 /// What only tiers that keep names and outlive the process promise.
 class DurableTierContract : public TierContract {};
+
+/// What only tiers that lend blocks as they are stored promise.
+class ImageTierContract : public TierContract {
+ protected:
+  ImageTier& images() { return *medium_->images(); }
+
+  /// `from` once more, under another location and version, by its image.
+  Stored keep(const Stored& from, StoredImagePtr image) {
+    Stored out = from;
+    ++out.sequence;
+    const auto size = static_cast<std::uint32_t>(from.payload.size());
+    TierWrite write;
+    out.status = tier().reserve(ns_, {&size, 1}, {&write.location, 1});
+    if (!out.status.ok()) return out;
+    write.name = {ns_, out.key, 0};
+    write.id = block_id(write.name, 17);
+    write.facts = {
+        .sequence = out.sequence, .plain_bytes = size, .plain_sum = xxh3_64(as_bytes(out.payload))};
+    write.image = std::move(image);
+    std::atomic<bool> done{false};
+    tier().write({&write, 1}, Durability::memory, [&] { done = true; });
+    medium_->pump_until([&] { return done.load(); });
+    out.status = write.status;
+    out.location = write.location;
+    return out;
+  }
+};
 
 }  // namespace cairn::test

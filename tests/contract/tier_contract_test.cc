@@ -198,8 +198,56 @@ TEST_P(DurableTierContract, StateFilesAreGivenBackWhole) {
   EXPECT_TRUE(has_code(durable().load_state("none").status(), ErrorCode::not_found));
 }
 
+TEST_P(ImageTierContract, AnImageIsTheBlockAlsoWhereItsLocationIsFreed) {
+  for (const std::size_t bytes : {1UL, 4097UL, 300'001UL}) {
+    Stored first = put("k", bytes);
+    ASSERT_TRUE(first.status.ok());
+    auto image = images().image(first.location);
+    ASSERT_TRUE(image.ok()) << image.status();
+    tier().free({&first.location, 1});
+    EXPECT_TRUE(has_code(images().image(first.location).status(), ErrorCode::corruption));
+    const Stored second = keep(first, *std::move(image));
+    ASSERT_TRUE(second.status.ok()) << second.status;
+    EXPECT_TRUE(read(second).ok()) << read(second);
+    EXPECT_TRUE(has_code(read(first), ErrorCode::corruption));
+    tier().free({&second.location, 1});
+  }
+  EXPECT_EQ(tier().usage().used_bytes, 0U);
+}
+
+TEST_P(ImageTierContract, AnImageOfAnotherLengthIsRefusedAndGivesItsRoomBack) {
+  const Stored stored = put("k", 5000);
+  auto image = images().image(stored.location);
+  ASSERT_TRUE(image.ok());
+  const std::uint64_t used = tier().usage().used_bytes;
+  Stored longer = stored;
+  longer.payload += "!";
+  const Stored kept = keep(longer, *std::move(image));
+  EXPECT_TRUE(has_code(kept.status, ErrorCode::invalid_argument)) << kept.status;
+  EXPECT_TRUE(kept.location.is_null());
+  EXPECT_EQ(tier().usage().used_bytes, used);
+}
+
+TEST_P(ImageTierContract, ShrinksByWhatIsFreeAndKeepsWhatItHas) {
+  const Stored kept = put("kept", 500'000);
+  const Stored gone = put("gone", 500'000);
+  ASSERT_TRUE(kept.status.ok() && gone.status.ok());
+  tier().free({&gone.location, 1});
+  images().set_capacity(kMiB);
+  EXPECT_EQ(tier().usage().capacity_bytes, kMiB);
+  EXPECT_TRUE(has_code(put("large", 1'000'000).status, ErrorCode::no_space));
+  EXPECT_TRUE(read(kept).ok());
+}
+
+TEST_P(ImageTierContract, LendsNothingOnceClosed) {
+  const Stored stored = put("k", 100);
+  tier().close();
+  EXPECT_TRUE(has_code(images().image(stored.location).status(), ErrorCode::closed));
+}
+
 INSTANTIATE_TEST_SUITE_P(Media, TierContract, ::testing::ValuesIn(all_tiers()), name_of);
 INSTANTIATE_TEST_SUITE_P(Media, DurableTierContract, ::testing::ValuesIn(durable_tiers()), name_of);
+INSTANTIATE_TEST_SUITE_P(Media, ImageTierContract, ::testing::ValuesIn(image_tiers()), name_of);
 
 }  // namespace
 }  // namespace cairn::test

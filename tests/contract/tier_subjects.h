@@ -68,6 +68,7 @@ class WarmUnderTest final : public TierUnderTest {
       : world_({.capacity_bytes = 24 * kMiB, .region_bytes = 4 * kMiB, .codec = codec}, threads,
                {.dtype = Dtype::bf16, .chunk_bytes = 64 * 1024}) {}
   Tier& tier() override { return world_.tier(); }
+  ImageTier* images() override { return &world_.tier(); }
   NamespaceId namespace_id(NamespaceKind) override { return WarmWorld::kNamespace; }
   void pump_until(const std::function<bool()>& ready) override {
     while (!ready()) std::this_thread::yield();
@@ -156,11 +157,15 @@ inline std::vector<TierFactory> durable_tiers() {
            [] { return std::make_unique<RealColdUnderTest>(tiers::DeviceChoice::automatic); }}};
 }
 
+inline std::vector<TierFactory> image_tiers() {
+  return {{"warm_coded", [] { return std::make_unique<WarmUnderTest>(true, 2); }},
+          {"warm_plain", [] { return std::make_unique<WarmUnderTest>(false, 0); }}};
+}
+
 inline std::vector<TierFactory> all_tiers() {
   std::vector<TierFactory> all = durable_tiers();
   all.push_back({"hot", [] { return std::make_unique<HotUnderTest>(); }});
-  all.push_back({"warm_coded", [] { return std::make_unique<WarmUnderTest>(true, 2); }});
-  all.push_back({"warm_plain", [] { return std::make_unique<WarmUnderTest>(false, 0); }});
+  for (TierFactory& warm : image_tiers()) all.push_back(std::move(warm));
   return all;
 }
 

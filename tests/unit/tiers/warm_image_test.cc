@@ -288,7 +288,7 @@ TEST_F(WarmImageTest, WhatLandedAndIsFreedGivesItsRoomBack) {
   to_.tier().check_invariants();
 }
 
-TEST_F(WarmImageTest, AFlippedBitOfThePayloadIsNotAdopted) {
+TEST_F(WarmImageTest, AFlippedBitOfThePayloadIsNotKept) {
   Rng rng(test::announce_seed());
   WarmBlock block = make_block(4, 90'000, 0.3);
   const auto carried = carry(block);
@@ -306,7 +306,7 @@ TEST_F(WarmImageTest, AFlippedBitOfThePayloadIsNotAdopted) {
   }
 }
 
-TEST_F(WarmImageTest, FieldsThatDoNotAgreeAreNotAdopted) {
+TEST_F(WarmImageTest, FieldsThatDoNotAgreeAreNotKept) {
   WarmBlock block = make_block(5, 90'000, 0.3);
   const auto carried = carry(block);
   int number = 0;
