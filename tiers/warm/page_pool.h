@@ -100,9 +100,8 @@ class PagePool {
   std::uint64_t used() const { return used_; }
   std::uint64_t free() const { return resident_ - used_; }
 
-  /// At least `pages` more resident ones, at most `pages_max`, with which there are not more than
-  /// kRegionsMax regions hold. `no_space` where the process may not have the memory; what was got
-  /// stays.
+  /// At least `pages` more resident ones, at most `pages_max`; in all no more than kRegionsMax
+  /// regions hold. `no_space` where the process may not have the memory; what was got stays.
   absl::Status grow(std::uint64_t pages, std::uint64_t pages_max);
   /// Gives the memory of up to `pages` free pages back, regions that are all free before others, of
   /// which up to `hollow_max` pages become hollow; returns of how many.

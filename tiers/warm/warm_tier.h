@@ -35,10 +35,9 @@
 // location keeps it, and frees it when the room is wanted.
 //
 // Threading:  thread-safe. One lock (LockRank::warm_tier) guards slots, pages and counts; it is not
-//             held while bytes are encoded, decoded, copied or summed.
-//             A codec's pool without threads has one worker for all who submit at once; such
-//             callers are given workers of the tier's own, so that warm is thread-safe with it,
-//             too.
+//             held while bytes are encoded, decoded, copied or summed. A codec's pool without
+//             threads has one worker for all who submit at once, and so is not thread-safe; there
+//             the tier lends each caller a worker of its own, and stays so.
 // Blocking:   never, but for the coding itself where the pool has no threads; close() and the
 //             destructor wait for what is under way, dones and what they own included, and so are
 //             never called from a done.
@@ -49,10 +48,9 @@
 //             An image is written as `corruption` where its fields, lengths or sums do not agree,
 //             and as `format` where its codec or an encoding is not known to this build, or its
 //             chunks are of another length than its namespace's.
-// Lifetime:   the codec's pool and clock outlive the tier, which outlives what it lent. What is
-// lent
-//             may be let go of on any thread that holds no lock of rank `warm_tier` or lower, and
-//             after close(), too: it takes the tier's lock and makes system calls.
+// Lifetime:   the codec's pool and clock outlive the tier, which outlives what it lent. Letting go
+//             of that takes the tier's lock and may make system calls: on any thread, also after
+//             close(), but not under a lock of rank `warm_tier` or lower.
 //
 // Invariants:
 //   W1  used and reserved pages are resident; a page is free, used whole, or shared, never two

@@ -4,9 +4,9 @@
 // A location is a slot: index 32 | serial 32. The serial is never 0 and differs each time that the
 // slot is used, so no location is null and a stale one names nothing.
 //
-//   free ──reserve──► reserved ────write─────► filling ──publish──► stored
-//     ▲                  │ └──────landing──────▲  │                  │
-//     └──────────────────┴─────────drop──────────┴──────────────────┘
+//   free ──reserve──► reserved ────write────► filling ──publish──► stored
+//     ▲                 │ └──────landing───────▲  │                  │
+//     └─────────────────┴──────────drop───────────┴──────────────────┘
 //
 // What is reserved is the worst case: a page for each 4 KiB of plain bytes, the longest key, a run
 // for each page. Pages are taken from it as the encoder fills them, and what is left goes back when

@@ -77,7 +77,10 @@ bool are_in_place(std::span<const ByteSpan> parts, std::span<const PageRun> land
   std::uint64_t at = 0;  // in that run
   for (ByteSpan rest : parts) {
     while (!rest.empty()) {
-      if (run < landed.size() && at == landed[run].bytes()) ++run, at = 0;
+      if (run < landed.size() && at == landed[run].bytes()) {
+        ++run;
+        at = 0;
+      }
       if (run == landed.size() || rest.data() != landed[run].data + at) return false;
       const std::uint64_t here = std::min<std::uint64_t>(rest.size(), landed[run].bytes() - at);
       at += here;
