@@ -5,7 +5,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
+#include <memory>
+#include <optional>
+#include <thread>
 
 #include "tests/contract/tier_subjects.h"
 
@@ -91,6 +95,34 @@ TEST_P(TierContract, RefusesEverythingOnceClosed) {
   tier().close();
   EXPECT_TRUE(has_code(put("late", 100).status, ErrorCode::closed));
   EXPECT_TRUE(has_code(read(stored), ErrorCode::closed));
+}
+
+/// Takes its time to go.
+class Slow {
+ public:
+  explicit Slow(std::atomic<bool>& gone) : gone_(gone) {}
+  ~Slow() {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    gone_ = true;
+  }
+
+ private:
+  std::atomic<bool>& gone_;
+};
+
+TEST_P(TierContract, WhatADoneOwnsIsGoneWhenCloseReturns) {
+  const Stored stored = put("k", 300'000);
+  std::string into(stored.payload.size(), '\0');
+  TierRead read;
+  read.location = stored.location;
+  read.name = {ns_, stored.key, 0};
+  read.sequence = stored.sequence;
+  read.destination = {reinterpret_cast<std::byte*>(into.data()), into.size()};
+  std::atomic<bool> done{false}, gone{false};
+  tier().read({&read, 1}, [slow = std::make_unique<Slow>(gone), &done] { done = true; });
+  medium_->pump_until([&] { return done.load(); });
+  tier().close();
+  EXPECT_TRUE(gone.load());
 }
 
 TEST_P(DurableTierContract, VerifiesKeyAndVersionOnDelivery) {
