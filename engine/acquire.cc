@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/acquire.h"
 
+#include <utility>
+
 #include "engine/base/status.h"
 
 namespace cairn::detail {
+namespace {
+
+constexpr int kMovesMax = 16;  // others may take the room that was made
+
+}  // namespace
 
 void ReadPath::Acquire::run(ReadPath& path, const Request& request,
                             std::shared_ptr<LeaseState> state, Callback done) {
@@ -124,8 +131,24 @@ void ReadPath::Acquire::fetch(Plan plan) {
     pending_ = plan.wants.size();
   }
   const absl::Status started =
-      path_.fetcher_.start(request_.ns->id, plan.wants, shared_from_this(), FetchRoom::evict);
-  if (!started.ok()) finish(started);
+      path_.fetcher_.start(request_.ns->id, plan.wants, shared_from_this(), room_);
+  if (started.ok()) return;
+  if (!has_code(started, ErrorCode::no_space)) {
+    finish(started);
+    return;
+  }
+  // What may not be dropped can perhaps be moved down: then it is tried again.
+  path_.admitted_bytes_.fetch_sub(std::exchange(admitted_bytes_, 0));
+  path_.mover_.move_for_hot_room([self = shared_from_this()](bool moved) {
+    if (!self->is_waiting()) return;
+    const bool last_try = !moved || ++self->moves_waited_for_ == kMovesMax;
+    if (last_try && self->room_ == FetchRoom::evict) {
+      self->finish(make_error(ErrorCode::busy, "hot is full of blocks that are in use"));
+      return;
+    }
+    if (last_try) self->room_ = FetchRoom::evict;
+    self->fetch(self->plan(true));
+  });
 }
 
 void ReadPath::Acquire::fetched(std::size_t tag, const absl::Status& status, TierKind from) {

@@ -49,6 +49,8 @@ class ReadPath::Acquire final : public FetchWaiter,
   std::shared_ptr<LeaseState> state_;
   Callback done_;
   std::uint64_t admitted_bytes_ = 0;
+  FetchRoom room_ = FetchRoom::evict_backed;
+  int moves_waited_for_ = 0;
   std::vector<OwnedName> names_;  // by index; empty keys before it waits
   Mutex mutex_{LockRank::engine_operations};
   std::size_t pending_ CAIRN_GUARDED_BY(mutex_) = 0;

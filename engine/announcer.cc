@@ -137,7 +137,7 @@ void Announcer::fetch(NamespaceState& ns, const std::vector<BlockId>& ids, TimeP
         {.id = wanted[i], .name = names[i].view(), .residency = residencies[i], .tag = i});
   }
   const auto waiter = std::make_shared<Announcement>(*this, wanted, until);
-  if (!fetcher_.start(ns.id, wants, waiter, FetchRoom::evict).ok()) {
+  if (!fetcher_.start(ns.id, wants, waiter, FetchRoom::evict_backed).ok()) {
     for (const BlockId id : wanted) let_go(id);
   }
 }

@@ -160,6 +160,8 @@ class Catalog {
   /// block everything is filled in but warm, cold, cold_bytes and facts.parent (they would cost
   /// another cache line; find() has them). `out` has ids.size() elements.
   std::size_t lease_hot(std::span<const BlockId> ids, Read read, std::span<Residency> out);
+  /// One lease of a block that is in hot, for moving it: no use of it, so its recency stays.
+  bool lease_to_move(BlockId id, Residency* out);
   /// Ends one lease of each. Hot locations of entries that were removed meanwhile and whose
   /// last lease this was are appended to `freeable`.
   void release(std::span<const BlockId> ids, std::span<const Location> hot,

@@ -217,6 +217,13 @@ std::size_t Catalog::lease_hot(std::span<const BlockId> ids, Read read, std::spa
   return leased;
 }
 
+bool Catalog::lease_to_move(BlockId id, Residency* out) {
+  std::uint64_t first_bytes = 0;
+  const bool leased = impl_->lease_locked(id, *out, first_bytes);
+  if (first_bytes != 0) impl_->leased_bytes.fetch_add(first_bytes, std::memory_order_relaxed);
+  return leased;
+}
+
 std::uint64_t Catalog::leased_bytes() const {
   return impl_->leased_bytes.load(std::memory_order_relaxed);
 }

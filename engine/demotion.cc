@@ -49,11 +49,11 @@ std::shared_ptr<Mover::Demotion> Mover::begin_demotion(const std::vector<Victim>
   return demotion;
 }
 
-/// Leases the copy in hot, if it is still what was chosen. Leasing made it the newest; it is to go.
+/// Leases the copy in hot, if it is still what was chosen.
 bool Mover::lease_victim(Demotion& demotion, Victim victim) {
   std::optional<OwnedName> name = core_.catalog.name_of(victim.id);
   Residency leased;
-  if (!name || core_.catalog.lease_hot({&victim.id, 1}, Read::prefix, {&leased, 1}) == 0) {
+  if (!name || !core_.catalog.lease_to_move(victim.id, &leased)) {
     core_.meters.moves.stayed(demotion.kind, Outcome::gone);
     return false;
   }
@@ -66,7 +66,6 @@ bool Mover::lease_victim(Demotion& demotion, Victim victim) {
     core_.meters.moves.stayed(demotion.kind, Outcome::gone);
     return false;
   }
-  core_.catalog.make_oldest(victim.id);
   victim.residency = *now;
   demotion.handles.push_back(leased.handle);
   demotion.add(victim, *std::move(name));
@@ -115,7 +114,7 @@ Mover::Demoted Mover::start_filling_warm(const std::vector<Victim>& victims) {
     for (std::size_t i = 0; i < demotion->writes.size(); ++i) filled_warm(*demotion, i);
     demotion->ns->publishers.leave();
     filling_warm_.store(false);
-    note_growth();
+    go_on_after(*demotion);
     core_.operations.leave();
   });
   return Demoted::under_way;
@@ -149,6 +148,7 @@ void Mover::filled_warm(Demotion& demotion, std::size_t i) {
   core_.leases.unpin({&demotion.handles[i], 1});
   if (!write.status.ok()) {
     core_.meters.moves.stayed(demotion.kind, Outcome::failed);
+    if (!victim.residency.cold.is_null()) evict_hot_copy(victim);
     return;
   }
   const std::uint32_t bytes = victim.residency.facts.plain_bytes;
@@ -162,6 +162,29 @@ void Mover::filled_warm(Demotion& demotion, std::size_t i) {
   victim.residency.warm = write.location;
   // Should somebody have leased it meanwhile, it stays, and has a spare.
   evict_hot_copy(victim);
+}
+
+/// What failed would most likely fail again at once.
+void Mover::go_on_after(const Demotion& demotion) {
+  const bool any_failed = std::any_of(demotion.writes.begin(), demotion.writes.end(),
+                                      [](const TierWrite& write) { return !write.status.ok(); });
+  if (any_failed) {
+    retry_later();
+  } else {
+    note_growth();
+  }
+  core_.loop.post([this] { tell_waiting(true); });
+}
+
+void Mover::move_for_hot_room(std::function<void(bool)> done) {
+  core_.loop.post([this, done = std::move(done)]() mutable {
+    waiting_for_hot_.push_back(std::move(done));
+    demote_anchored();
+  });
+}
+
+void Mover::tell_waiting(bool moved) {
+  for (const auto& done : std::exchange(waiting_for_hot_, {})) done(moved);
 }
 
 // --- to cold ---------------------------------------------------------------------------------
@@ -233,7 +256,7 @@ Mover::Demoted Mover::start_filling_cold(const std::vector<Victim>& victims, Tie
     core_.settle_cold(*demotion->ns, demotion->growth);
     demotion->ns->publishers.leave();
     filling_cold_.store(false);
-    note_growth();
+    go_on_after(*demotion);
     core_.operations.leave();
   });
   return Demoted::under_way;
@@ -314,11 +337,17 @@ void Mover::take_back(BlockId id, OwnedName name, const TierWrite& write) {
 /// Without it hot could fill with last copies that it may not drop, and have no room for anything.
 void Mover::demote_anchored() {
   anchored_posted_.store(false);
-  if ((core_.warm == nullptr && core_.cold == nullptr) || !core_.operations.enter()) return;
+  if ((core_.warm == nullptr && core_.cold == nullptr) || !core_.operations.enter()) {
+    tell_waiting(false);
+    return;
+  }
   std::vector<Victim> anchored =
       core_.catalog.victims(TierKind::hot, kVictimBatch, Standing::anchored);
   std::erase_if(anchored, [](const Victim& victim) { return !victim.residency.is_last_copy(); });
-  if (!anchored.empty() && !moves_down(anchored)) {
+  bool is_under_way = filling_warm_.load() || filling_cold_.load();
+  if (!anchored.empty() && moves_down(anchored)) {
+    is_under_way = true;
+  } else if (!anchored.empty()) {
     std::uint64_t bytes = 0;
     for (const Victim& victim : anchored) bytes += victim.residency.facts.plain_bytes;
     // Cold has no room either: what goes there is what is below them, or makes room for them.
@@ -330,6 +359,7 @@ void Mover::demote_anchored() {
       });
     }
   }
+  if (!is_under_way) tell_waiting(false);
   core_.operations.leave();
 }
 

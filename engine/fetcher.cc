@@ -40,14 +40,15 @@ absl::Status Fetcher::reserve(NamespaceId ns, std::span<const std::uint32_t> siz
   std::uint64_t total = 0;
   for (const std::uint32_t size : sizes) total += size;
   if (room == FetchRoom::free_only && !has_free_room(total)) {
-    return make_error(ErrorCode::busy, "hot has no room to spare");
+    return make_error(ErrorCode::no_space, "hot has no room to spare");
   }
   for (;;) {
     absl::Status status = core_.hot.reserve(ns, sizes, slots);
     if (status.ok()) return status;
     if (!has_code(status, ErrorCode::no_space)) return status;
-    if (room == FetchRoom::free_only || !mover_.make_hot_room(ns, sizes)) {
-      return make_error(ErrorCode::busy, "hot is full of blocks that are in use");
+    const Standing most = room == FetchRoom::evict ? Standing::last_copy : Standing::backed;
+    if (room == FetchRoom::free_only || !mover_.make_hot_room(ns, sizes, most)) {
+      return make_error(ErrorCode::no_space, "hot is full of blocks that are in use");
     }
   }
 }

@@ -51,16 +51,17 @@ struct FetchWant {
 };
 
 enum class FetchRoom : std::uint8_t {
-  evict,      // make room in hot if need be
-  free_only,  // only while hot stays below its low watermark
+  free_only,     // only while hot stays below its low watermark
+  evict_backed,  // make room of what another tier has
+  evict,         // and of what none has
 };
 
 class Fetcher {
  public:
   Fetcher(EngineCore& core, Mover& mover) : core_(core), mover_(mover) {}
 
-  /// `busy` when there is no room, and then nobody is told anything. All of one namespace. The
-  /// caller is inside core.operations.
+  /// `no_space` when hot has no room, `busy` when too many wait; then nobody is told anything. All
+  /// of one namespace. The caller is inside core.operations.
   absl::Status start(NamespaceId ns, std::span<const FetchWant> wants,
                      const std::shared_ptr<FetchWaiter>& waiter, FetchRoom room);
   /// Whether hot takes this many bytes more without evicting anything.

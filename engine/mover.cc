@@ -9,14 +9,14 @@ namespace cairn::detail {
 
 // --- hot -------------------------------------------------------------------------------------
 
-bool Mover::make_hot_room(NamespaceId ns, std::span<const std::uint32_t> sizes) {
+bool Mover::make_hot_room(NamespaceId ns, std::span<const std::uint32_t> sizes, Standing most) {
   std::uint64_t bytes = 0;
   for (const std::uint32_t size : sizes) bytes += size;
   if (core_.hot.is_limited(ns, sizes)) return evict_hot_of(ns, bytes) > 0;
   // What another tier keeps costs nothing to drop; only then the blocks that were promised no more
   // than memory.
   std::uint64_t freed = evict_hot(bytes, Standing::backed);
-  if (freed < bytes) freed += evict_hot(bytes - freed, Standing::last_copy);
+  if (freed < bytes && most > Standing::backed) freed += evict_hot(bytes - freed, most);
   if (freed == 0 && !anchored_posted_.exchange(true)) {
     core_.loop.post([this] { demote_anchored(); });
   }
@@ -29,7 +29,7 @@ std::uint64_t Mover::evict_hot(std::uint64_t bytes, Standing most) {
     std::uint64_t freed_now = 0;
     for (const Victim& victim : core_.catalog.victims(TierKind::hot, kVictimBatch, most)) {
       if (freed + freed_now >= bytes) break;
-      freed_now += evict_hot_copy(victim);
+      freed_now += give_up_hot(victim);
     }
     if (freed_now == 0) break;
     freed += freed_now;
@@ -44,7 +44,7 @@ std::uint64_t Mover::evict_hot_of(NamespaceId ns, std::uint64_t bytes) {
     const std::vector<Victim> victims = core_.catalog.victims_of(ns, TierKind::hot, count);
     for (const Victim& victim : victims) {
       if (freed + freed_now >= bytes) break;
-      freed_now += evict_hot_copy(victim);
+      freed_now += give_up_hot(victim);
     }
     freed += freed_now;
     // Those that are needed come first, perhaps: then all are looked at.
@@ -60,9 +60,18 @@ std::uint64_t Mover::evict_hot_copy(const Victim& victim) {
   core_.free_hot(residency.hot);
   core_.meters.counters.add(Counter::hot_evictions);
   core_.meters.counters.add(Counter::hot_evicted_bytes, residency.facts.plain_bytes);
-  if (!residency.warm.is_null()) core_.meters.counters.add(Counter::free_demotions);
   // A block of no bytes frees an entry all the same.
   return std::max<std::uint64_t>(residency.facts.plain_bytes, 1);
+}
+
+/// The same for one that was not just moved: where warm has a spare, that is a demotion for
+/// nothing.
+std::uint64_t Mover::give_up_hot(const Victim& victim) {
+  const std::uint64_t freed = evict_hot_copy(victim);
+  if (freed > 0 && !victim.residency.warm.is_null()) {
+    core_.meters.counters.add(Counter::free_demotions);
+  }
+  return freed;
 }
 
 /// Takes one copy in memory out of the catalog, if its loss is no greater than it was when the

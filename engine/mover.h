@@ -61,9 +61,13 @@ class Mover {
     to_cold_budget_.set_rate(core.options.to_cold_bytes_per_second);
   }
 
-  /// Evicts until blocks of these sizes about fit into hot; of their own namespace where its
-  /// limit is in the way. False when nothing could be evicted.
-  bool make_hot_room(NamespaceId ns, std::span<const std::uint32_t> sizes);
+  /// Evicts until blocks of these sizes about fit into hot; of their own namespace, and whatever
+  /// the standing, where its limit is in the way. False when nothing could be evicted.
+  bool make_hot_room(NamespaceId ns, std::span<const std::uint32_t> sizes,
+                     Standing most = Standing::last_copy);
+  /// For who found no room in hot: moves down what may not be dropped. `done` runs on the loop,
+  /// told whether something has been moved; then it is worth trying again.
+  void move_for_hot_room(std::function<void(bool moved)> done);
   /// Drops spares and what cold has until so many bytes of payload are gone from warm. False when
   /// nothing could be dropped.
   bool make_warm_room(std::uint64_t bytes);
@@ -110,6 +114,7 @@ class Mover {
   std::uint64_t evict_hot(std::uint64_t bytes, Standing most);
   std::uint64_t evict_hot_of(NamespaceId ns, std::uint64_t bytes);
   std::uint64_t evict_hot_copy(const Victim& victim);
+  std::uint64_t give_up_hot(const Victim& victim);
   std::uint64_t evict_warm(std::uint64_t bytes, Standing most);
   std::uint64_t evict_warm_copy(const Victim& victim);
   bool evict_copy(const Victim& victim, TierKind tier);
@@ -158,12 +163,15 @@ class Mover {
   std::vector<Location> reserve_warm(Demotion& demotion);
   void filled_warm(Demotion& demotion, std::size_t i);
   void filled_cold(Demotion& demotion, std::size_t i);
+  void go_on_after(const Demotion& demotion);
   void demote_anchored();
+  void tell_waiting(bool moved);
   bool moves_down(const std::vector<Victim>& from_hot);
   /// Takes what was written and could not be listed out of cold again, and then leaves the gate.
   void take_back(BlockId id, OwnedName name, const TierWrite& write);
 
   EngineCore& core_;
+  std::vector<std::function<void(bool)>> waiting_for_hot_;  // of the loop
   RateBudget to_warm_budget_, to_cold_budget_;
   std::atomic<bool> background_posted_{false};
   std::atomic<bool> retry_posted_{false};

@@ -82,7 +82,7 @@ bool Mover::shrink_hot() {
     if (freed + moving >= wanted) break;
     const Residency& residency = victim.residency;
     if (!residency.warm.is_null()) {
-      freed += evict_hot_copy(victim);
+      freed += give_up_hot(victim);
     } else if (core_.warm != nullptr) {
       to_warm.push_back(victim);
       moving += residency.facts.plain_bytes;

@@ -32,7 +32,6 @@ class Replay : public testing::Test {
     EXPECT_GT(report["blocks"], 0);
     EXPECT_GT(report["verified_bytes"], 0);
     EXPECT_GT(report["hits"]["hot"].get<int>() + report["hits"]["cold"].get<int>(), 0);
-    EXPECT_EQ(report["hits"]["warm"], 0);
     for (const char* field : {"tokens", "prefix_hit_ratio", "moved_bytes", "compression_ratio",
                               "put_bytes_per_s", "get_bytes_per_s", "evicted_blocks", "recovery"}) {
       EXPECT_TRUE(report.contains(field)) << field;
@@ -170,10 +169,22 @@ TEST_F(Replay, ReadsATraceAndSkipsUnfilledBlocks) {
   EXPECT_DOUBLE_EQ(report["prefix_hit_ratio"]["blocks"], 0.4);
 }
 
-TEST_F(Replay, SaysThatWarmIsNotUsedYet) {
-  const CliResult result = run_cairn(tiny({"--warm", "1GiB", "--requests", "20"}));
-  EXPECT_EQ(result.exit, 0);
-  EXPECT_THAT(result.err, HasSubstr("--warm is not used"));
+TEST_F(Replay, UsesAllThreeTiers) {
+  const CliResult result = run_cairn(tiny({"--json", "--hot", "1MiB", "--warm", "1MiB", "--codec",
+                                           "on", "--requests", "400", "--kill-at", "0.5"}));
+  EXPECT_EQ(result.exit, 0) << result.out << result.err;
+  const auto report = result.object();
+  EXPECT_EQ(report["wrong_bytes"], 0);
+  for (const char* tier : {"hot", "warm", "cold"}) EXPECT_GT(report["hits"][tier], 0) << tier;
+  EXPECT_GT(report["tiers"]["warm"]["ratio"], 1.1);
+  EXPECT_GT(report["moves"]["hot_to_warm"]["blocks"], 0);
+  EXPECT_GT(report["moves"]["warm_to_hot"]["blocks"], 0);
+}
+
+TEST_F(Replay, NeedsNoWarmTier) {
+  const CliResult result = run_cairn(tiny({"--json", "--warm", "0", "--requests", "50"}));
+  EXPECT_EQ(result.exit, 0) << result.out << result.err;
+  EXPECT_EQ(result.object()["tiers"]["warm"]["capacity_bytes"], 0);
 }
 
 TEST_F(Replay, ReadsATraceFromAPipe) {

@@ -52,6 +52,7 @@ class ModelRun {
     EngineWorldOptions options;
     roomy_ = rng_.chance(0.5);
     options.hot_bytes = roomy_ ? 4 * kMiB : rng_.between(20'000, 100'000);
+    if (rng_.chance(0.6)) options.warm_bytes = roomy_ ? 4 * kMiB : rng_.between(20'000, 200'000);
     options.cold_bytes = roomy_ ? 64 * kMiB : rng_.between(40'000, 300'000);
     options.asynchronous_cold = rng_.chance(0.7);
     options.engine.paranoid = rng_.chance(0.3);
@@ -86,7 +87,7 @@ class ModelRun {
       crowd(at);
     } else if (choice < 82) {
       world_.engine()
-          .evict_unused(rng_.chance(0.7) ? TierKind::hot : TierKind::cold, rng_.below(50'000))
+          .evict_unused(static_cast<TierKind>(rng_.between(1, 3)), rng_.below(50'000))
           .IgnoreError();
       all_may_miss();
     } else if (choice < 84) {
@@ -299,17 +300,25 @@ class ModelRun {
     EXPECT_LE(stats.cold.usage.used_bytes, stats.cold.usage.capacity_bytes);
     EXPECT_EQ(stats.corrupt_blocks, 0U);
     EXPECT_EQ(stats.leases_open, 0U);
-    for (const TierKind tier : {TierKind::hot, TierKind::cold}) {
-      ASSERT_TRUE(world_.engine().evict_unused(tier, 0).ok());
-    }
+    evict_everything();
     world_.advance(Duration::seconds(40));  // announcements end
-    for (const TierKind tier : {TierKind::hot, TierKind::cold}) {
-      ASSERT_TRUE(world_.engine().evict_unused(tier, 0).ok());
-    }
+    evict_everything();
     // Nothing leaks: not a slot, not a record, not an entry.
     EXPECT_EQ(world_.hot().usage().used_bytes, 0U);
+    EXPECT_EQ(stats.warm.usage.capacity_bytes == 0, world_.options().warm_bytes == 0);
+    EXPECT_EQ(world_.engine().stats().warm.usage.used_bytes, 0U);
     EXPECT_EQ(world_.cold().stored_blocks(), 0U);
     EXPECT_EQ(world_.engine().stats().catalog_blocks, 0U);
+  }
+
+  /// From the bottom up: what children keep in a hotter tier goes after them.
+  void evict_everything() {
+    for (int round = 0; round < 2; ++round) {
+      for (const TierKind tier : {TierKind::hot, TierKind::warm, TierKind::cold}) {
+        if (tier == TierKind::warm && world_.options().warm_bytes == 0) continue;
+        ASSERT_TRUE(world_.engine().evict_unused(tier, 0).ok());
+      }
+    }
   }
 
   Rng rng_;

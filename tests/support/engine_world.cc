@@ -64,10 +64,11 @@ void EngineWorld::make() {
          }});
     CAIRN_CHECK(warm.ok());
     warm_ = *std::move(warm);
+    faulty_warm_ = std::make_unique<FaultyWarm>(*warm_);
   }
   absl::StatusOr<std::unique_ptr<Engine>> engine =
       make_engine(options_.engine, {.hot = hot_.get(),
-                                    .warm = warm_.get(),
+                                    .warm = faulty_warm_.get(),
                                     .cold = cold_.get(),
                                     .mover_loop = &loop_,
                                     .clock = &clock_,
@@ -157,6 +158,12 @@ absl::StatusOr<Lease> EngineWorld::acquire(NamespaceId ns, const std::vector<std
 
 std::size_t EngineWorld::match(NamespaceId ns, const std::vector<std::string>& keys) {
   return engine_->match_length(ns, refs(keys));
+}
+
+TierKind EngineWorld::tier_of(NamespaceId ns, std::string_view key) {
+  const KeyRef ref{key};
+  const Match match = engine_->match(ns, {&ref, 1});
+  return match.prefix_blocks == 0 ? TierKind::none : match.blocks[0].tier;
 }
 
 bool EngineWorld::erase(NamespaceId ns, std::string_view key) {

@@ -18,6 +18,7 @@
 #include "engine/base/event_loop.h"
 #include "engine/engine.h"
 #include "engine/engine_factory.h"
+#include "tests/support/faulty_warm.h"
 #include "tests/support/manual_clock.h"
 #include "tests/support/memory_hot_tier.h"
 #include "tests/support/memory_tier.h"
@@ -47,7 +48,7 @@ class EngineWorld {
   Engine& engine() { return *engine_; }
   MemoryTier& cold() { return *cold_; }
   MemoryHotTier& hot() { return *hot_; }
-  tiers::WarmTier& warm() { return *warm_; }
+  FaultyWarm& warm() { return *faulty_warm_; }
   MemoryMedium& medium() { return *medium_; }
   ManualClock& clock() { return clock_; }
   EventLoop& loop() { return loop_; }
@@ -80,6 +81,8 @@ class EngineWorld {
                                 AcquireOptions options = {});
   std::size_t match(NamespaceId ns, const std::vector<std::string>& keys);
   bool erase(NamespaceId ns, std::string_view key);
+  /// The hottest that has it.
+  TierKind tier_of(NamespaceId ns, std::string_view key);
   BlockName name(NamespaceId ns, std::string_view key) const { return {ns, key, 0}; }
 
   static std::vector<KeyRef> refs(const std::vector<std::string>& keys);
@@ -100,6 +103,7 @@ class EngineWorld {
   std::unique_ptr<tiers::CodecPool> codec_;
   std::unique_ptr<tiers::NamespaceFacts> facts_;
   std::unique_ptr<tiers::WarmTier> warm_;
+  std::unique_ptr<FaultyWarm> faulty_warm_;
   std::unique_ptr<Engine> engine_;
 };
 

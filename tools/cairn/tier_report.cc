@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "engine/base/text.h"
+#include "tools/cairn/values.h"
 
 namespace cairn::tools {
 
