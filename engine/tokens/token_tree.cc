@@ -194,6 +194,7 @@ bool TokenTree::State::remove(BlockId id) {
   if (is_there) nodes->remove(place);
   const bool was_there = is_there || waiting->remove(id);
   stats.removals += was_there;
+  make_room();  // edges that are cut or merged may cost more than what went
   return was_there;
 }
 
@@ -267,6 +268,7 @@ absl::Status TokenTree::State::restore(const SavedTokenTree& saved) {
     const TokenNodes::Place place = nodes->find(block.id);
     if (place.node != nullptr && nodes->is_present(place)) nodes->remove(place);
   }
+  make_room();
   return absl::OkStatus();
 }
 
