@@ -38,10 +38,10 @@ struct EngineCore {
   bool is_expired(const Residency& residency) const {
     return residency.facts.expiry != 0 && residency.facts.expiry <= clock.wall();
   }
-  /// What the catalog and the names of its blocks cost, live.
+  /// What the catalog, the names of its blocks and the token indexes cost, live.
   std::uint64_t metadata_bytes() const {
     return catalog.entries() * Catalog::kBytesPerBlock + catalog.long_key_bytes() +
-           metadata_reserved.load();
+           metadata_reserved.load() + token_index_bytes.load();
   }
 
   /// Takes so much of what is unpaid, or less. False where there is none.
@@ -94,6 +94,7 @@ struct EngineCore {
   EntryCount operations;  // shut by close()
   std::atomic<bool> closing{false};
   std::atomic<std::uint64_t> metadata_reserved{0};  // for puts under way
+  std::atomic<std::uint64_t> token_index_bytes{0};  // of all namespaces
   /// What puts have taken of metadata_bytes without an eviction for it. While the catalog is being
   /// loaded, blocks of former processes may lack it, and then evictions make good for it.
   std::atomic<std::uint64_t> unpaid_metadata{0};

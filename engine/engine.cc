@@ -18,6 +18,7 @@
 #include "engine/pins.h"
 #include "engine/read_path.h"
 #include "engine/recovery.h"
+#include "engine/token_index.h"
 #include "engine/write_path.h"
 
 namespace cairn {
@@ -64,12 +65,13 @@ class EngineImpl final : public Engine {
       : core_(options, parts),
         mover_(core_),
         recovery_(core_, mover_),
+        tokens_(core_, recovery_),
         expirer_(core_, mover_),
         fetcher_(core_, mover_),
         reads_(core_, recovery_, fetcher_, mover_, expirer_),
         loads_(core_, recovery_, fetcher_, mover_, reads_, expirer_),
-        writes_(core_, recovery_, mover_, expirer_),
-        eraser_(core_, recovery_, mover_),
+        writes_(core_, recovery_, mover_, expirer_, tokens_),
+        eraser_(core_, recovery_, mover_, tokens_),
         pins_(core_, recovery_),
         announcer_(core_, recovery_, fetcher_, reads_),
         hot_list_(core_, fetcher_) {}
@@ -91,6 +93,7 @@ class EngineImpl final : public Engine {
     recovery_.on_end([this] {
       core_.loop.post([this] {
         hot_list_.start();
+        tokens_.start();
         // Limits that were set before everything was known.
         for (NamespaceState* const ns : core_.namespaces.all()) mover_.trim(*ns);
       });
@@ -98,9 +101,11 @@ class EngineImpl final : public Engine {
     recovery_.start();
   }
 
-  absl::StatusOr<NamespaceId> open_namespace(const NamespaceDescriptor& descriptor) override {
+  absl::StatusOr<NamespaceId> open_namespace(const NamespaceDescriptor& descriptor,
+                                             const NamespaceOptions& options) override {
     if (core_.closing.load()) return make_error(ErrorCode::closed, "the engine is closing");
-    CAIRN_ASSIGN_OR_RETURN(const NamespaceState* state, core_.namespaces.open(descriptor));
+    CAIRN_ASSIGN_OR_RETURN(NamespaceState* const state, core_.namespaces.open(descriptor));
+    CAIRN_RETURN_IF_ERROR(tokens_.open(*state, options.token_index_bytes));
     return state->id;
   }
   std::vector<NamespaceInfo> namespaces() const override { return core_.namespaces.list(); }
@@ -128,6 +133,14 @@ class EngineImpl final : public Engine {
     for (std::size_t i = 0; i < requests.size(); ++i) {
       lengths[i] = reads_.match_length(ns, requests[i], Search::forward);
     }
+  }
+  absl::StatusOr<TokenRun> match_tokens(NamespaceId ns, std::span<const std::uint32_t> tokens,
+                                        const TokenSpace& space) const override {
+    return tokens_.match(ns, tokens, space);
+  }
+  absl::StatusOr<std::string> token_tree_picture(NamespaceId ns,
+                                                 std::size_t lines_max) const override {
+    return tokens_.picture(ns, lines_max);
   }
   bool is_freeable(NamespaceId ns, const KeyRef& key) const override {
     if (core_.namespaces.find(ns) == nullptr || !is_valid_key(key.key)) return false;
@@ -215,6 +228,7 @@ class EngineImpl final : public Engine {
   EngineCore core_;
   Mover mover_;
   Recovery recovery_;
+  TokenIndex tokens_;
   Expirer expirer_;
   Fetcher fetcher_;
   ReadPath reads_;
@@ -276,6 +290,7 @@ absl::Status EngineImpl::close() {
   core_.loop.end([this] { return pump(); });
   recovery_.abandon();
   absl::Status status = hot_list_.save();
+  if (absl::Status saved = tokens_.save(); !saved.ok()) status = std::move(saved);
   if (core_.warm != nullptr) core_.warm->close();
   if (core_.cold != nullptr) {
     // A tier that is degraded cannot sync; closing goes on, and the store is then not clean.
@@ -317,7 +332,8 @@ EngineStats EngineImpl::stats() const {
                                 .hot_limit_bytes = ns->hot_limit.load(std::memory_order_relaxed),
                                 .cold_limit_bytes = ns->cold_limit.load(std::memory_order_relaxed),
                                 .lookups = ns->lookups.load(std::memory_order_relaxed),
-                                .hits = ns->hits.load(std::memory_order_relaxed)});
+                                .hits = ns->hits.load(std::memory_order_relaxed),
+                                .token_index = TokenIndex::stats(*ns)});
   }
   stats.leases_open = core_.leases.open_leases();
   stats.blocks_pinned = pins_.pinned_blocks();

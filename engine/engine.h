@@ -41,6 +41,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/base/clock.h"
+#include "engine/base/hash128.h"
 #include "engine/block.h"
 #include "engine/namespace.h"
 #include "engine/options.h"
@@ -81,6 +82,23 @@ struct Match {
   std::uint64_t prefix_bytes = 0;    // its payload
   bool incomplete = false;           // not is_recovered: more may be there than is said
   std::vector<MatchedBlock> blocks;  // of the run
+};
+
+/// The key space of a prompt: whatever beside its tokens its KV depends on.
+struct TokenSpace {
+  /// LoRA adapter, salt, images behind placeholder tokens: for example the XXH3-128 of all of it,
+  /// as PutOptions::token_root said when the blocks were put. Null: nothing.
+  Hash128 root;
+  Part part = 0;  // each part of a chain is a chain of its own
+};
+
+/// The blocks that hold the beginning of a prompt, for acquire.
+struct TokenRun {
+  std::uint64_t tokens = 0;  // in them
+  std::vector<std::string> keys;
+  Part part = 0;
+  bool incomplete = false;           // not is_recovered: more may be there than is said
+  std::vector<KeyRef> refs() const;  // into keys
 };
 
 enum class Read : std::uint8_t {
@@ -159,11 +177,16 @@ struct PutBlock {
   ByteSpan payload;
   std::string_view parent;  // with Links::given; empty: a root
   WallMicros expiry = 0;    // mutable namespaces only; 0: never
+  /// For a namespace with a token index, else ignored: the token ids of the chain from its
+  /// beginning to the end of this block, whole blocks. Blocks of one prompt share one array.
+  /// Empty: the index does not learn of the block.
+  std::span<const std::uint32_t> token_prefix;
 };
 
 struct PutOptions {
   Durability durability = Durability::written;
   Links links = Links::inferred;
+  Hash128 token_root;  // TokenSpace::root of what is put
 };
 
 enum class PutOutcome : std::uint8_t {
@@ -192,7 +215,9 @@ class Engine {
   virtual ~Engine() = default;
 
   /// Finds the namespace or makes it; `mismatch` where it exists with another descriptor.
-  virtual absl::StatusOr<NamespaceId> open_namespace(const NamespaceDescriptor& descriptor) = 0;
+  /// `options` count until the engine is closed; the first that ask for something decide it.
+  virtual absl::StatusOr<NamespaceId> open_namespace(const NamespaceDescriptor& descriptor,
+                                                     const NamespaceOptions& options = {}) = 0;
   virtual std::vector<NamespaceInfo> namespaces() const = 0;
   /// Limits of its own, inside those of the tiers, until the engine is closed. At a limit a put
   /// or a promotion evicts blocks of this namespace and no other. Lowered, what is beyond goes at
@@ -209,6 +234,17 @@ class Engine {
   /// The same for many requests in one call; `lengths` has one element for each.
   virtual void match_lengths(NamespaceId ns, std::span<const std::span<const KeyRef>> requests,
                              std::span<std::size_t> lengths) const = 0;
+  /// The longest beginning of the prompt, in whole blocks, of which the token index knows the
+  /// blocks and the catalog lists them; never one that is not there. `invalid_argument` where the
+  /// namespace has no such index. Renews no block's recency. What a put has told of its tokens is
+  /// found once it is acknowledged; after a kill, what was put since the index was saved is not
+  /// until it is put again (EngineOptions::hot_list_interval).
+  virtual absl::StatusOr<TokenRun> match_tokens(NamespaceId ns,
+                                                std::span<const std::uint32_t> tokens,
+                                                const TokenSpace& space = {}) const = 0;
+  /// The index for people: one line for each edge, at most so many. Costs a walk of it.
+  virtual absl::StatusOr<std::string> token_tree_picture(NamespaceId ns,
+                                                         std::size_t lines_max) const = 0;
   /// Whether the block is there and nothing but the policy keeps it: no lease and no pin.
   virtual bool is_freeable(NamespaceId ns, const KeyRef& key) const = 0;
   /// A block and what is below it by the links that are known, parents before their children; at

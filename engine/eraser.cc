@@ -199,6 +199,7 @@ absl::Status Eraser::clear(NamespaceId id) {
       ns->cleared_below.store(below);
       ns->epoch.fetch_add(1);
       sweep(*ns);
+      tokens_.clear(*ns);
     } else {
       // What came to be listed meanwhile was passed over, and is there after all.
       core_.is_partial.store(true);

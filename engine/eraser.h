@@ -22,6 +22,7 @@
 #include "engine/core.h"
 #include "engine/mover.h"
 #include "engine/recovery.h"
+#include "engine/token_index.h"
 
 namespace cairn::detail {
 
@@ -29,8 +30,8 @@ class Eraser {
  public:
   using Callback = std::function<void(absl::StatusOr<std::vector<bool>>)>;
 
-  Eraser(EngineCore& core, Recovery& recovery, Mover& mover)
-      : core_(core), recovery_(recovery), mover_(mover) {}
+  Eraser(EngineCore& core, Recovery& recovery, Mover& mover, TokenIndex& tokens)
+      : core_(core), recovery_(recovery), mover_(mover), tokens_(tokens) {}
 
   void erase(NamespaceId ns, std::span<const KeyRef> keys, Callback done);
   absl::Status clear(NamespaceId ns);
@@ -47,6 +48,7 @@ class Eraser {
   EngineCore& core_;
   Recovery& recovery_;
   Mover& mover_;
+  TokenIndex& tokens_;
   std::atomic<std::uint64_t> keys_under_way_{0};
 };
 

@@ -55,6 +55,15 @@ struct NamespaceDescriptor {
   friend bool operator==(const NamespaceDescriptor&, const NamespaceDescriptor&) = default;
 };
 
+/// What a namespace has while the engine is open, whatever it had before: no part of its identity.
+struct NamespaceOptions {
+  /// Of memory, for an index of its blocks by token ids (Engine::match_tokens), a part of
+  /// EngineOptions::metadata_bytes; about 100 bytes a block of 16 tokens. At the limit it forgets
+  /// what was matched least recently. 0: none. Content-addressed namespaces with tokens_per_block
+  /// alone.
+  std::uint64_t token_index_bytes = 0;
+};
+
 absl::Status validate(const NamespaceDescriptor& descriptor);
 /// OK when equal; else `mismatch`, naming the first field that differs and both values
 /// (never the salt's).

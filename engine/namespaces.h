@@ -21,6 +21,8 @@
 
 namespace cairn::detail {
 
+struct NamespaceTokens;
+
 struct NamespaceState {
   explicit NamespaceState(NamespaceInfo information)
       : id(information.id),
@@ -40,6 +42,8 @@ struct NamespaceState {
   /// Its own limits in payload bytes, 0 for none, and what is on its way into cold: counted
   /// before the limit is looked at, and until the catalog counts it.
   std::atomic<std::uint64_t> hot_limit{0}, cold_limit{0}, cold_pending{0};
+  /// Its token index (token_index.h); null without.
+  std::atomic<NamespaceTokens*> tokens{nullptr};
 };
 
 class NamespaceTable {

@@ -32,6 +32,7 @@ absl::Status validate(const EngineOptions& options) {
   CAIRN_RETURN_IF_ERROR(
       check_positive("load_bytes_in_flight_max", options.load_bytes_in_flight_max));
   CAIRN_RETURN_IF_ERROR(check_positive("load_queue_max", options.load_queue_max));
+  CAIRN_RETURN_IF_ERROR(check_fraction("token_index_fraction", options.token_index_fraction));
   CAIRN_RETURN_IF_ERROR(check_fraction("leasable_fraction", options.leasable_fraction));
   CAIRN_RETURN_IF_ERROR(check_fraction("announceable_fraction", options.announceable_fraction));
   CAIRN_RETURN_IF_ERROR(check_fraction("high_watermark", options.high_watermark));

@@ -35,11 +35,14 @@ struct EngineOptions {
   /// Memory for what leaves hot, encoded: about 1.5 times as many blocks as hot would hold of it.
   /// Full: spares and what cold has go, last copies go to cold. 0: no warm tier.
   std::uint64_t warm_bytes = 0;
-  /// Catalog, keys, ghosts and links. At the limit new blocks evict old ones, whatever room
-  /// the tiers have. About 192 bytes a block, its key of up to 58 bytes
-  /// included. A store that has more blocks when it is opened loses none of them: what finds no
-  /// room is looked up in the index each time, and wait_recovered() says how many those are.
+  /// Catalog, keys, ghosts, links and token indexes. At the limit new blocks evict old ones,
+  /// whatever room the tiers have. About 192 bytes a block, its key of up to 58 bytes included. A
+  /// store that has more blocks when it is opened loses none of them: what finds no room is looked
+  /// up in the index each time, and wait_recovered() says how many those are.
   std::uint64_t metadata_bytes = 256 * kMiB;
+  /// Of metadata_bytes, what token indexes may take together; only what they do take is not the
+  /// catalog's. Beyond: `no_space` to the namespace that asks for one.
+  double token_index_fraction = 0.5;
   /// Of hot, what leases may hold together. Beyond: `busy`.
   double leasable_fraction = 0.5;
   /// Of hot, what announcements may hold together. Beyond: told `later`.
@@ -71,7 +74,7 @@ struct EngineOptions {
   /// How much of hot the hot list may bring back after a restart, and how fast.
   std::uint64_t rewarm_bytes = 512 * kMiB;
   std::uint64_t rewarm_bytes_per_second = kGiB;
-  /// How often the hot list is saved. It is also saved by close().
+  /// How often the hot list and token indexes are saved. They are also saved by close().
   Duration hot_list_interval = Duration::seconds(60);
   /// Checks every payload sum on delivery from hot too, not only from cold. For tests and the
   /// suspicious; costs one XXH3-64 pass over the bytes.

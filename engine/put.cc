@@ -51,6 +51,26 @@ void WritePath::Put::own_keys(std::span<const PutBlock> blocks, std::vector<PutB
     copy.parent = keys_.emplace_back(block.parent);
     owned->push_back(copy);
   }
+  own_tokens(owned);
+}
+
+/// Blocks of one prompt share one array, and it is copied once: as far as any of them reaches.
+void WritePath::Put::own_tokens(std::vector<PutBlock>* owned) {
+  if (ns_.tokens.load() == nullptr) {
+    for (PutBlock& block : *owned) block.token_prefix = {};
+    return;
+  }
+  absl::flat_hash_map<const std::uint32_t*, std::span<const std::uint32_t>> arrays;
+  for (const PutBlock& block : *owned) {
+    std::span<const std::uint32_t>& longest = arrays[block.token_prefix.data()];
+    if (block.token_prefix.size() >= longest.size()) longest = block.token_prefix;
+  }
+  for (auto& [data, array] : arrays) {
+    array = tokens_.emplace_back(array.begin(), array.end());
+  }
+  for (PutBlock& block : *owned) {
+    block.token_prefix = arrays[block.token_prefix.data()].first(block.token_prefix.size());
+  }
 }
 
 void WritePath::Put::prepare(std::span<const PutBlock> blocks, std::vector<Location> slots) {
@@ -71,6 +91,10 @@ void WritePath::Put::prepare(std::span<const PutBlock> blocks, std::vector<Locat
     item.facts.plain_bytes = static_cast<std::uint32_t>(block.payload.size());
     item.facts.expiry = block.expiry;
     item.facts.parent = parent_of(blocks, i);
+    item.tokens = {.id = item.id,
+                   .parent = item.facts.parent,
+                   .part = block.part,
+                   .prefix = block.token_prefix};
     if (!slots_.empty()) {
       item.payload = path_.core_.hot.bytes(slots_[i]);
       item.filled = true;
@@ -103,6 +127,9 @@ void WritePath::Put::check(const PutBlock& block, Item& item) const {
     refuse(ErrorCode::invalid_argument, "a parent's key has at most 1024 bytes");
   } else if (!ns_.is_mutable() && block.expiry != 0) {
     refuse(ErrorCode::invalid_argument, "blocks of a content-addressed namespace never expire");
+  } else if (ns_.tokens.load() != nullptr &&
+             block.token_prefix.size() % ns_.descriptor.tokens_per_block != 0) {
+    refuse(ErrorCode::invalid_argument, "token_prefix is not of whole blocks");
   }
 }
 
@@ -389,6 +416,7 @@ void WritePath::Put::finish() {
     if (item.status.ok()) stored.push_back(item.id);
   }
   core.catalog.touch(stored);
+  index_tokens();
   std::vector<PutResult> results(item_of_.size());
   for (std::size_t i = 0; i < results.size(); ++i) {
     const Item& item = items_[item_of_[i]];
@@ -417,6 +445,18 @@ void WritePath::Put::finish() {
   const Callback done = std::move(done_);
   done(std::move(results));
   core.operations.leave();
+}
+
+/// Acknowledged as present, and inside its gate still.
+void WritePath::Put::index_tokens() {
+  if (ns_.tokens.load() == nullptr) return;
+  std::vector<PutTokens> present;
+  for (Item& item : items_) {
+    if (!item.status.ok() || item.tokens.prefix.empty()) continue;
+    item.tokens.is_new = item.outcome == PutOutcome::stored;
+    present.push_back(item.tokens);
+  }
+  path_.tokens_.put(ns_, options_.token_root, present);
 }
 
 void WritePath::Put::count(const std::vector<PutResult>& results) {

@@ -43,6 +43,7 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
     BlockId id;
     ByteSpan payload;
     BlockFacts facts;
+    PutTokens tokens;            // with a prefix: for the token index
     Location slot;               // ours until published
     bool filled = false;         // the slot holds the payload already
     bool settled = false;        // nothing more to do
@@ -67,6 +68,7 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
   };
 
   void check(const PutBlock& block, Item& item) const;
+  void own_tokens(std::vector<PutBlock>* owned);
   BlockId parent_of(std::span<const PutBlock> blocks, std::size_t index) const;
   void resolve_unknown();
   void classify();
@@ -93,6 +95,7 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
   void let_go(Item& item);
   void settle(Item& item, absl::Status status);
   void finish();
+  void index_tokens();
   void count(const std::vector<PutResult>& results);
 
   WritePath& path_;
@@ -100,13 +103,14 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
   const PutOptions options_;
   std::uint64_t charge_;
   bool takes_turn_ = false;
-  Recovery::Asking asking_;           // until what is unknown has been looked up
-  std::vector<std::string> keys_;     // when owned
-  std::vector<Item> items_;           // one for each name
-  std::vector<std::size_t> item_of_;  // by index in the request
-  std::vector<std::uint32_t> sizes_;  // likewise
-  std::vector<Location> slots_;       // likewise, when reserved beforehand
-  std::vector<BlockId> gates_;        // held, sorted
+  Recovery::Asking asking_;                         // until what is unknown has been looked up
+  std::vector<std::string> keys_;                   // when owned
+  std::vector<std::vector<std::uint32_t>> tokens_;  // likewise
+  std::vector<Item> items_;                         // one for each name
+  std::vector<std::size_t> item_of_;                // by index in the request
+  std::vector<std::uint32_t> sizes_;                // likewise
+  std::vector<Location> slots_;                     // likewise, when reserved beforehand
+  std::vector<BlockId> gates_;                      // held, sorted
   std::uint64_t metadata_reserved_ = 0;
   std::shared_ptr<Group> filling_;           // not launched yet
   std::atomic<std::size_t> groups_left_{1};  // under way, and one until all are launched

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,6 +54,20 @@ struct WindowStats {
   std::uint64_t requests = 0, blocks_asked = 0, blocks_served = 0, bytes_served = 0;
 };
 
+/// Since the namespace was opened with one.
+struct TokenIndexStats {
+  std::uint64_t blocks = 0;   // known, and taken to be there
+  std::uint64_t holes = 0;    // gone, with blocks behind them
+  std::uint64_t waiting = 0;  // for their parents
+  std::uint64_t nodes = 0;    // edges of the tree
+  std::uint64_t tokens = 0;   // in it, shared beginnings once
+  std::uint64_t bytes = 0, bytes_max = 0;
+  std::uint64_t dropped = 0;            // blocks forgotten for bytes_max
+  std::uint64_t stale = 0;              // blocks forgotten because they had gone
+  std::uint64_t lookups = 0, hits = 0;  // match_tokens; a hit finds a block or more
+  std::uint64_t tokens_asked = 0, tokens_matched = 0;
+};
+
 struct NamespaceStats {
   std::string name;
   std::uint64_t blocks = 0;  // known to the catalog
@@ -61,6 +76,7 @@ struct NamespaceStats {
   std::uint64_t cold_blocks = 0, cold_bytes = 0;
   std::uint64_t hot_limit_bytes = 0, cold_limit_bytes = 0;  // 0: none
   std::uint64_t lookups = 0, hits = 0;                      // blocks
+  std::optional<TokenIndexStats> token_index;               // where it has one
 };
 
 /// Blocks that two owners have pinned count for both.

@@ -34,9 +34,11 @@ absl::Status WritePath::admit(NamespaceId id, std::span<const PutBlock> blocks,
         ErrorCode::invalid_argument,
         concat("a store in RAM alone cannot promise `", durability_name(options.durability), "`"));
   }
+  const std::uint64_t block_tokens = core_.namespaces.find(id)->descriptor.tokens_per_block;
   std::uint64_t wanted = 0;
   for (const PutBlock& block : blocks) {
     wanted += std::max<std::uint64_t>(block.payload.size() + block.key.size(), kChargeMin);
+    wanted += block.token_prefix.empty() ? 0 : block_tokens * sizeof(std::uint32_t);
   }
   const std::uint64_t limit = core_.options.put_bytes_in_flight_max;
   if (wanted > limit) {

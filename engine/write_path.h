@@ -30,13 +30,20 @@
 #include "engine/mover.h"
 #include "engine/put_turns.h"
 #include "engine/recovery.h"
+#include "engine/token_index.h"
 
 namespace cairn::detail {
 
 class WritePath {
  public:
-  WritePath(EngineCore& core, Recovery& recovery, Mover& mover, Expirer& expirer)
-      : core_(core), recovery_(recovery), mover_(mover), expirer_(expirer), turns_(core.loop) {}
+  WritePath(EngineCore& core, Recovery& recovery, Mover& mover, Expirer& expirer,
+            TokenIndex& tokens)
+      : core_(core),
+        recovery_(recovery),
+        mover_(mover),
+        expirer_(expirer),
+        tokens_(tokens),
+        turns_(core.loop) {}
 
   void put(NamespaceId ns, std::span<const PutBlock> blocks, const PutOptions& options,
            std::function<void(std::vector<PutResult>)> done);
@@ -56,6 +63,7 @@ class WritePath {
   Recovery& recovery_;
   Mover& mover_;
   Expirer& expirer_;
+  TokenIndex& tokens_;
   PutTurns turns_;
   std::atomic<std::uint64_t> bytes_in_flight_{0};
 };
