@@ -45,10 +45,6 @@ void count(std::atomic<std::uint64_t>& counter, std::uint64_t n = 1) {
 
 }  // namespace
 
-std::string token_index_state_name(NamespaceId ns) {
-  return concat("token-index-", static_cast<std::uint32_t>(ns));
-}
-
 // --- opening ---------------------------------------------------------------------------------
 
 absl::Status TokenIndex::open(NamespaceState& ns, std::uint64_t bytes_max) {
@@ -94,7 +90,7 @@ absl::Status TokenIndex::open(NamespaceState& ns, std::uint64_t bytes_max) {
 
 void TokenIndex::load(const NamespaceState& ns, NamespaceTokens& tokens) {
   if (core_.cold == nullptr) return;
-  const absl::StatusOr<std::string> content = core_.cold->load_state(token_index_state_name(ns.id));
+  const absl::StatusOr<std::string> content = core_.cold->load_state(token_tree_state_name(ns.id));
   absl::Status status = content.status();
   if (has_code(status, ErrorCode::not_found)) return;
   if (status.ok()) {
@@ -278,7 +274,7 @@ absl::Status TokenIndex::tend(const NamespaceState& ns, NamespaceTokens& tokens)
     return absl::OkStatus();
   }
   CAIRN_RETURN_IF_ERROR(
-      core_.cold->save_state(token_index_state_name(ns.id), as_bytes(encode_token_tree(saved))));
+      core_.cold->save_state(token_tree_state_name(ns.id), as_bytes(encode_token_tree(saved))));
   tokens.changes_saved = changes;
   return absl::OkStatus();
 }

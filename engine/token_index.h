@@ -44,9 +44,6 @@
 
 namespace cairn::detail {
 
-/// What it is saved under.
-std::string token_index_state_name(NamespaceId ns);
-
 /// What one namespace has of it. Never taken away while the engine lives.
 struct NamespaceTokens {
   explicit NamespaceTokens(const TokenTreeOptions& options)

@@ -7,6 +7,7 @@
 
 #include "engine/base/hash128.h"
 #include "engine/base/status.h"
+#include "engine/base/text.h"
 
 namespace cairn {
 namespace {
@@ -104,6 +105,10 @@ bool parse_run(ByteSpan bytes, std::size_t* at, std::uint64_t blocks_left, Saved
 }
 
 }  // namespace
+
+std::string token_tree_state_name(NamespaceId ns) {
+  return concat("token-index-", static_cast<std::uint32_t>(ns));
+}
 
 std::string encode_token_tree(const SavedTokenTree& tree) {
   std::string out;

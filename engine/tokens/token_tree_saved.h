@@ -44,6 +44,9 @@ struct SavedTokenTree {
   friend bool operator==(const SavedTokenTree&, const SavedTokenTree&) = default;
 };
 
+/// The state file of a store (DurableTier::load_state) that holds a namespace's.
+std::string token_tree_state_name(NamespaceId ns);
+
 std::string encode_token_tree(const SavedTokenTree& tree);
 absl::StatusOr<SavedTokenTree> parse_token_tree(ByteSpan bytes);
 

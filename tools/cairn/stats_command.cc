@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // stats: how full a store is, how well it is, and what it did so far.
 #include <memory>
+#include <optional>
 
 #include "engine/base/text.h"
+#include "engine/tokens/token_tree_saved.h"
 #include "tools/cairn/codec_report.h"
 #include "tools/cairn/commands.h"
 #include "tools/cairn/files.h"
@@ -57,6 +59,22 @@ Json cold_object(const TierStats& tier, const DiskUse& disk) {
   return object;
 }
 
+/// The index by token ids as it was saved last: this process has none of its own.
+struct SavedIndex {
+  std::uint64_t blocks = 0, holes = 0, bytes = 0;
+};
+
+std::optional<SavedIndex> saved_index(Store& store, NamespaceId ns) {
+  const auto content = store.cold().load_state(token_tree_state_name(ns));
+  if (!content.ok()) return std::nullopt;
+  const auto tree = parse_token_tree(as_bytes(*content));
+  if (!tree.ok()) return std::nullopt;
+  SavedIndex index{.bytes = content->size()};
+  for (const SavedTokenBlock& block : tree->blocks)
+    ++(block.is_present ? index.blocks : index.holes);
+  return index;
+}
+
 Json stats_object(Store& store, const EngineStats& stats, const DiskUse& disk) {
   Json object = make_object("stats");
   object["blocks"] = stats.catalog_blocks;
@@ -87,6 +105,10 @@ Json stats_object(Store& store, const EngineStats& stats, const DiskUse& disk) {
       if (counted.name != info.descriptor.name) continue;
       one["blocks"] = counted.blocks;
       one["bytes"] = counted.bytes;
+    }
+    if (const auto index = saved_index(store, info.id)) {
+      one["token_index"] = {
+          {"blocks", index->blocks}, {"holes", index->holes}, {"saved_bytes", index->bytes}};
     }
     namespaces.push_back(std::move(one));
   }
@@ -130,6 +152,13 @@ std::string stats_table(Store& store, const EngineStats& stats, const DiskUse& d
     table.add({"namespace", concat(one.name, ": ", format_count(one.blocks), " blocks, ",
                                    format_size(one.bytes))});
   }
+  for (const NamespaceInfo& info : store.engine().namespaces()) {
+    if (const auto index = saved_index(store, info.id)) {
+      table.add({"token index", concat(info.descriptor.name, ": ", format_count(index->blocks),
+                                       " blocks, ", format_count(index->holes), " holes; ",
+                                       format_size(index->bytes), " when it was saved last")});
+    }
+  }
   return table.text();
 }
 
@@ -153,6 +182,8 @@ void add_stats_command(CommandLine& line) {
                               "used_bytes: what the tier counts. disk_bytes: what the file system "
                               "has allocated\n(st_blocks); segments are allocated whole. "
                               "namespaces: blocks and their bytes.\n"
+                              "token_index: what was saved last of a namespace's index by token\n"
+                              "ids; holes are blocks that had gone, with others behind them.\n"
                               "Exit 7: the store is degraded."},
                              [directory](Output& output) { return run_stats(*directory, output); });
   add_directory_option(command, *directory);

@@ -401,7 +401,7 @@ TEST_F(TokenIndexTest, ADamagedOrForeignStateIsDropped) {
   const NamespaceId ns = open("n");
   put(ns, "a", prompt(1, 2));
   world_.restart();
-  const std::string name = detail::token_index_state_name(ns);
+  const std::string name = token_tree_state_name(ns);
   const std::string good = *world_.cold().load_state(name);
   std::string flipped = good;
   flipped[good.size() / 2] = static_cast<char>(flipped[good.size() / 2] ^ 4);
