@@ -18,6 +18,7 @@
 #include "engine/pins.h"
 #include "engine/read_path.h"
 #include "engine/recovery.h"
+#include "engine/token_ids.h"
 #include "engine/token_index.h"
 #include "engine/write_path.h"
 
@@ -105,7 +106,12 @@ class EngineImpl final : public Engine {
                                              const NamespaceOptions& options) override {
     if (core_.closing.load()) return make_error(ErrorCode::closed, "the engine is closing");
     CAIRN_ASSIGN_OR_RETURN(NamespaceState* const state, core_.namespaces.open(descriptor));
+    if (options.verify_tokens && state->is_mutable()) {
+      return make_error(ErrorCode::invalid_argument,
+                        "token ids are kept in content-addressed namespaces alone");
+    }
     CAIRN_RETURN_IF_ERROR(tokens_.open(*state, options.token_index_bytes));
+    if (options.verify_tokens) state->verifies_tokens.store(true);
     return state->id;
   }
   std::vector<NamespaceInfo> namespaces() const override { return core_.namespaces.list(); }
@@ -153,10 +159,18 @@ class EngineImpl final : public Engine {
                                                     std::size_t blocks_max) const override;
   void acquire(NamespaceId ns, std::span<const KeyRef> keys, const AcquireOptions& options,
                std::function<void(absl::StatusOr<Lease>)> done) override {
+    if (verifies_tokens(ns) && !have_token_ids(keys)) {
+      done(without_token_ids());
+      return;
+    }
     reads_.acquire(ns, keys, options, std::move(done));
   }
   void load(NamespaceId ns, std::span<LoadTarget> targets, const AcquireOptions& options,
             std::function<void(absl::Status)> done) override {
+    if (verifies_tokens(ns)) {
+      done(without_token_ids());
+      return;
+    }
     loads_.load(ns, targets, options, std::move(done));
   }
   std::size_t announce(NamespaceId ns, std::span<const KeyRef> keys, Deadline deadline) override {
@@ -168,11 +182,16 @@ class EngineImpl final : public Engine {
 
   void put(NamespaceId ns, std::span<const PutBlock> blocks, const PutOptions& options,
            std::function<void(std::vector<PutResult>)> done) override {
+    if (verifies_tokens(ns) && !have_token_ids(blocks)) {
+      done(std::vector<PutResult>(blocks.size(), PutResult{.status = without_token_ids()}));
+      return;
+    }
     writes_.put(ns, blocks, options, std::move(done));
   }
   absl::StatusOr<std::unique_ptr<PutBatch>> reserve(NamespaceId ns,
                                                     std::span<const PutBlock> blocks,
                                                     const PutOptions& options) override {
+    if (verifies_tokens(ns) && !have_token_ids(blocks)) return without_token_ids();
     return writes_.reserve(ns, blocks, options);
   }
 
@@ -224,6 +243,15 @@ class EngineImpl final : public Engine {
     return ids;
   }
   absl::Status sync_cold();
+  bool verifies_tokens(NamespaceId id) const {
+    const NamespaceState* const ns = core_.namespaces.find(id);
+    return ns != nullptr &&
+           ns->verifies_tokens.load(std::memory_order_relaxed);  // a guard, no more
+  }
+  static absl::Status without_token_ids() {
+    return make_error(ErrorCode::invalid_argument,
+                      "this namespace verifies token ids: blocks go with theirs (token_ids.h)");
+  }
 
   EngineCore core_;
   Mover mover_;

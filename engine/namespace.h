@@ -62,6 +62,10 @@ struct NamespaceOptions {
   /// what was matched least recently. 0: none. Content-addressed namespaces with tokens_per_block
   /// alone.
   std::uint64_t token_index_bytes = 0;
+  /// Blocks come in and go out with their token ids alone (token_ids.h): a put or acquire that
+  /// leaves them out is `invalid_argument`, and so is load, which compares nothing.
+  /// Content-addressed namespaces alone.
+  bool verify_tokens = false;
 };
 
 absl::Status validate(const NamespaceDescriptor& descriptor);

@@ -42,6 +42,7 @@ struct NamespaceState {
   /// Its own limits in payload bytes, 0 for none, and what is on its way into cold: counted
   /// before the limit is looked at, and until the catalog counts it.
   std::atomic<std::uint64_t> hot_limit{0}, cold_limit{0}, cold_pending{0};
+  std::atomic<bool> verifies_tokens{false};  // NamespaceOptions::verify_tokens; never unset
   /// Its token index (token_index.h); null without.
   std::atomic<NamespaceTokens*> tokens{nullptr};
 };

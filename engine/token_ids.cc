@@ -40,6 +40,7 @@ struct Doubled {
       blocks.push_back(one.block);
       PutBlock beside = one.block;
       beside.part = kTokenIdsPart;
+      beside.token_prefix = {};  // an index is to know the block alone
       beside.payload = as_bytes(ids.back());
       blocks.push_back(beside);
     }
@@ -57,6 +58,17 @@ std::vector<PutResult> combine(std::vector<PutResult> results) {
     combined.push_back(std::move(results[!failed && beside_failed ? i + 1 : i]));
   }
   return combined;
+}
+
+template <typename Named>
+bool are_paired(std::span<const Named> named) {
+  if (named.size() % 2 != 0) return false;
+  for (std::size_t i = 0; i < named.size(); i += 2) {
+    const bool paired = named[i].part != kTokenIdsPart && named[i + 1].part == kTokenIdsPart &&
+                        named[i].key == named[i + 1].key;
+    if (!paired) return false;
+  }
+  return true;
 }
 
 absl::Status check_parts(std::span<const KeyRef> keys) {
@@ -117,6 +129,13 @@ std::vector<PutResult> all_failed(std::size_t count, const absl::Status& status)
 }
 
 }  // namespace
+
+bool have_token_ids(std::span<const KeyRef> keys) {
+  return are_paired(keys);
+}
+bool have_token_ids(std::span<const PutBlock> blocks) {
+  return are_paired(blocks);
+}
 
 std::vector<KeyRef> with_token_ids(std::span<const KeyRef> keys) {
   std::vector<KeyRef> both;

@@ -12,6 +12,8 @@
 // their XXH3-64: a half that has lost its own matches nothing. That keeps collisions apart, not
 // somebody who may write to the namespace and makes bytes with the same sum.
 //
+// A namespace opened with NamespaceOptions::verify_tokens takes and gives blocks in no other way.
+//
 // For content-addressed namespaces: in a mutable one a block and its ids would be two versions.
 //
 // Threading, blocking, failure: as Engine::put and Engine::acquire, which do the work.
@@ -52,6 +54,11 @@ struct VerifiedLease {
 /// Each key, and behind it where its ids lie: for erase, pin, touch and announce, which know
 /// nothing of them.
 std::vector<KeyRef> with_token_ids(std::span<const KeyRef> keys);
+
+/// Whether each block has its ids behind it, as put_with_token_ids and acquire_with_token_ids ask
+/// for them: what NamespaceOptions::verify_tokens insists on.
+bool have_token_ids(std::span<const KeyRef> keys);
+bool have_token_ids(std::span<const PutBlock> blocks);
 
 /// A block is put, or already present, only together with its ids: the worse result of the two is
 /// given. A key that is there with ids of another length is `mismatch`; of others as long, or of

@@ -145,5 +145,65 @@ TEST_F(TokenIds, NobodyNeedsToWait) {
   EXPECT_EQ(results[0].outcome, PutOutcome::stored);
 }
 
+TEST_F(TokenIds, ANamespaceThatVerifiesTakesAndGivesNothingWithout) {
+  Engine& engine = world_.engine();
+  const auto is_invalid = [](const absl::Status& status) {
+    return has_code(status, ErrorCode::invalid_argument);
+  };
+  world_.put_chain(ns_, {"before"}, 500);
+  ASSERT_EQ(*engine.open_namespace({.name = "n", .tokens_per_block = 16}, {.verify_tokens = true}),
+            ns_);
+  EXPECT_TRUE(is_invalid(world_.put(ns_, "k", 500).status));
+  EXPECT_TRUE(is_invalid(world_.acquire(ns_, {"before"}).status()));
+  std::string buffer(500, 'x');
+  LoadTarget target{.key = {"before"},
+                    .buffer = {reinterpret_cast<std::byte*>(buffer.data()), buffer.size()}};
+  EXPECT_TRUE(is_invalid(engine.load_sync(ns_, {&target, 1})));
+  const PutBlock block{.key = "k", .payload = as_bytes(buffer)};
+  EXPECT_TRUE(is_invalid(engine.reserve(ns_, {&block, 1}, {}).status()));
+  for (const PutResult& result : put(keys_, ids_)) EXPECT_TRUE(result.status.ok());
+  EXPECT_EQ(acquire(keys_, ids_).blocks.size(), 3U);
+  EXPECT_EQ(acquire({"before"}, {{1}}).blocks.size(), 0U) << "it has no ids";
+  // Who opens it without asking leaves it as it is; another namespace is not concerned.
+  EXPECT_EQ(world_.open_namespace("n"), ns_);
+  EXPECT_TRUE(is_invalid(world_.put(ns_, "k", 500).status));
+  EXPECT_TRUE(world_.put(world_.open_namespace("other"), "k", 500).status.ok());
+  EXPECT_TRUE(is_invalid(
+      engine.open_namespace({.name = "m", .kind = NamespaceKind::mutable_}, {.verify_tokens = true})
+          .status()));
+}
+
+TEST_F(TokenIds, AnIndexKnowsTheBlocksAndNotTheirIds) {
+  Ids prompt(32);
+  for (std::uint32_t i = 0; i < prompt.size(); ++i) prompt[i] = i;
+  const auto ns = world_.engine().open_namespace(
+      {.name = "both", .tokens_per_block = 16}, {.token_index_bytes = kMiB, .verify_tokens = true});
+  ASSERT_TRUE(ns.ok());
+  const std::string payload(500, 'p');
+  std::vector<TokenBlock> blocks;
+  for (std::size_t i = 0; i < 2; ++i) {
+    blocks.push_back({{.key = keys_[i],
+                       .payload = as_bytes(payload),
+                       .token_prefix = std::span(prompt).first(16 * (i + 1))},
+                      std::span(prompt).subspan(16 * i, 16)});
+  }
+  for (const PutResult& one : put_with_token_ids_sync(world_.engine(), *ns, blocks)) {
+    EXPECT_TRUE(one.status.ok()) << one.status;
+  }
+  const auto run = world_.engine().match_tokens(*ns, prompt);
+  ASSERT_TRUE(run.ok());
+  ASSERT_EQ(run->keys, (std::vector<std::string>{keys_[0], keys_[1]}));
+  std::vector<TokenKey> asked;
+  for (std::size_t i = 0; i < 2; ++i) {
+    asked.push_back({run->refs()[i], std::span(prompt).subspan(16 * i, 16)});
+  }
+  const auto lease = acquire_with_token_ids_sync(world_.engine(), *ns, asked);
+  ASSERT_TRUE(lease.ok());
+  EXPECT_EQ(lease->blocks.size(), 2U);
+  for (const NamespaceStats& one : world_.engine().stats().namespaces) {
+    EXPECT_TRUE(one.name != "both" || one.token_index->blocks == 2);
+  }
+}
+
 }  // namespace
 }  // namespace cairn::test
