@@ -10,6 +10,7 @@
 #include "engine/base/text.h"
 #include "tests/integration/cli_fixture.h"
 #include "tests/support/process_limit.h"
+#include "tiers/open.h"
 
 namespace cairn::test {
 namespace {
@@ -246,6 +247,52 @@ TEST_F(Cli, StatsShowWhatTheFileSystemHasAllocated) {
     EXPECT_EQ(ns["bytes"], ns["name"] == "kv" ? 100'000 : 5);
   }
   EXPECT_THAT(run({"stats"}).out, HasSubstr("allocated"));
+}
+
+TEST_F(Cli, StatsShowTheTokenIndexThatWasSaved) {
+  make_store();
+  EXPECT_FALSE(run_json({"stats"}).object()["namespaces"][0].contains("token_index"));
+  const std::vector<std::uint32_t> tokens(48, 7);
+  const auto open = [&](Store& store) {
+    return store.engine().open_namespace({.name = "tokens", .tokens_per_block = 16},
+                                         {.token_index_bytes = kMiB});
+  };
+  {
+    const auto store = open_store({.directory = dir()});
+    ASSERT_TRUE(store.ok()) << store.status();
+    const auto ns = open(**store);
+    ASSERT_TRUE(ns.ok());
+    const std::vector<std::string> keys{"a", "b", "c"};
+    std::vector<PutBlock> blocks;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      blocks.push_back({.key = keys[i],
+                        .payload = as_bytes(keys[i]),
+                        .token_prefix = std::span(tokens).first(16 * (i + 1))});
+    }
+    for (const PutResult& one : (*store)->engine().put_sync(*ns, blocks)) {
+      ASSERT_TRUE(one.status.ok()) << one.status;
+    }
+    const KeyRef middle{"b"};
+    ASSERT_TRUE((*store)->engine().erase_sync(*ns, {&middle, 1}).ok());
+  }
+  const auto stats = run_json({"stats"}).object();
+  for (const auto& ns : stats["namespaces"]) {
+    if (ns["name"] != "tokens") continue;
+    ASSERT_TRUE(ns.contains("token_index"));
+    EXPECT_EQ(ns["token_index"]["blocks"], 2);
+    EXPECT_EQ(ns["token_index"]["holes"], 1);
+    EXPECT_GT(ns["token_index"]["saved_bytes"], 16);
+  }
+  EXPECT_THAT(run({"stats"}).out, HasSubstr("tokens: 2 blocks, 1 holes"));
+  // And the next process finds by it what is there.
+  const auto store = open_store({.directory = dir()});
+  ASSERT_TRUE(store.ok()) << store.status();
+  const auto ns = open(**store);
+  ASSERT_TRUE(ns.ok());
+  ASSERT_TRUE((*store)->engine().wait_recovered(TimePoint::never()).ok());
+  const auto found = (*store)->engine().match_tokens(*ns, tokens);
+  ASSERT_TRUE(found.ok());
+  EXPECT_EQ(found->keys, std::vector<std::string>{"a"});
 }
 
 }  // namespace
