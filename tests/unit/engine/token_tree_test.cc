@@ -273,5 +273,44 @@ TEST_F(TokenTreeTest, WhatIsSavedIsRestored) {
   EXPECT_TRUE(has_code(longer.restore(saved), ErrorCode::mismatch));
 }
 
+/// An edge that is cut or merged may cost more than the block that went: seeds that have shown it,
+/// and fresh ones.
+TEST(TokenTreeBound, HoldsAfterRemovalsOfLargeBlocks) {
+  for (const std::uint64_t seed : seeds({126, 833}, scaled(20))) {
+    print_seed(seed);
+    Rng rng(seed);
+    std::uint32_t each = 128U << rng.below(4);
+    if (rng.chance(0.3)) each += static_cast<std::uint32_t>(rng.below(100));
+    const std::uint64_t bytes_max =
+        TokenTree({.block_tokens = each}).size().bytes + rng.between(4, 400) * kKiB;
+    TokenTree tree({.block_tokens = each, .bytes_max = bytes_max});
+    struct Block {
+      BlockId id, parent;
+      std::vector<std::uint32_t> tokens;
+    };
+    std::vector<Block> blocks(20 + rng.below(80));
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+      const std::uint64_t high = rng.next();
+      blocks[i].id = BlockId{{high, rng.next()}};
+      if (i > 0 && rng.chance(0.8)) {
+        blocks[i].parent = blocks[rng.chance(0.6) ? i - 1 : rng.below(i)].id;
+      }
+      blocks[i].tokens.assign(each, 7);
+      blocks[i].tokens[rng.below(each)] = static_cast<std::uint32_t>(7 + rng.below(3));
+    }
+    for (int step = 0; step < 400; ++step) {
+      const Block& block = rng.pick(blocks);
+      if (rng.chance(0.6)) {
+        tree.insert({.id = block.id, .parent = block.parent, .root = {}, .tokens = block.tokens});
+      } else {
+        tree.remove(block.id);
+      }
+      ASSERT_LE(tree.size().bytes, bytes_max) << step;
+    }
+    std::string why;
+    EXPECT_TRUE(tree.is_sound(&why)) << why;
+  }
+}
+
 }  // namespace
 }  // namespace cairn::test
