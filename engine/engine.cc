@@ -75,7 +75,8 @@ class EngineImpl final : public Engine {
         eraser_(core_, recovery_, mover_, tokens_),
         pins_(core_, recovery_),
         announcer_(core_, recovery_, fetcher_, reads_),
-        hot_list_(core_, fetcher_) {}
+        warm_loader_(core_, mover_),
+        hot_list_(core_, fetcher_, warm_loader_) {}
 
   ~EngineImpl() override { close().IgnoreError(); }  // whoever wants to know calls close()
 
@@ -265,6 +266,7 @@ class EngineImpl final : public Engine {
   Eraser eraser_;
   Pins pins_;
   Announcer announcer_;
+  WarmLoader warm_loader_;
   HotList hot_list_;
   Completion closed_;
   absl::Status close_status_;  // written before closed_ is notified

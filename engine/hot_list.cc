@@ -79,43 +79,56 @@ void HotList::start() {
   }
   is_loaded_ = true;
   budget_bytes_ = core_.options.rewarm_bytes;
-  fetch_slice();
+  if (budget_bytes_ > 0) fetch_slice();
   if (!core_.read_only)
     core_.loop.run_after(core_.options.hot_list_interval, [this] { save_again(); });
 }
 
 void HotList::fetch_slice() {
-  if (core_.closing.load() || next_ == wanted_.size() || budget_bytes_ == 0 ||
-      !core_.operations.enter()) {
-    return;
-  }
+  if (core_.closing.load() || next_ == wanted_.size() || !core_.operations.enter()) return;
   const std::uint64_t rate = std::max<std::uint64_t>(core_.options.rewarm_bytes_per_second, 1);
   const std::uint64_t slice = std::max<std::uint64_t>(rate / kSlicesPerSecond, 1);
   std::uint64_t bytes = 0;
-  bool is_full = false;
   const auto waiter = std::make_shared<Rewarming>(core_);
-  while (next_ < wanted_.size() && bytes < slice && !is_full) {
-    const BlockId id = wanted_[next_++];
-    const std::optional<Residency> listed = core_.catalog.find(id);
-    const std::optional<OwnedName> name = core_.catalog.name_of(id);
-    if (!listed || !name || !listed->hot.is_null()) continue;
-    if (core_.is_expired(*listed)) continue;
-    const std::uint64_t size = listed->facts.plain_bytes;
-    if (size > budget_bytes_) {
-      is_full = true;
-      break;
+  while (next_ < wanted_.size() && bytes < slice) {
+    if (ask_for(wanted_[next_], waiter, &bytes) == Asked::no_room) {
+      // Smaller ones might fit, but they are worth less.
+      next_ = wanted_.size();
+    } else {
+      ++next_;
     }
-    const FetchWant want{.id = id, .name = name->view(), .residency = *listed};
-    is_full = !fetcher_.start(listed->namespace_id, {&want, 1}, waiter, FetchRoom::free_only).ok();
-    if (is_full) break;
-    budget_bytes_ -= size;
-    bytes += size;
   }
   core_.operations.leave();
-  if (is_full) next_ = wanted_.size();
   const auto wait_ns =
       static_cast<std::int64_t>(static_cast<double>(bytes) * 1e9 / static_cast<double>(rate));
   core_.loop.run_after(Duration::nanos(wait_ns), [this] { fetch_slice(); });
+}
+
+HotList::Asked HotList::ask_for(BlockId id, const std::shared_ptr<Rewarming>& waiter,
+                                std::uint64_t* bytes) {
+  const std::optional<Residency> listed = core_.catalog.find(id);
+  const std::optional<OwnedName> name = core_.catalog.name_of(id);
+  if (!listed || !name || !listed->hot.is_null() || core_.is_expired(*listed)) {
+    return Asked::skipped;
+  }
+  const std::uint64_t size = listed->facts.plain_bytes;
+  hot_is_full_ = hot_is_full_ || size > budget_bytes_;
+  if (!hot_is_full_) {
+    const FetchWant want{.id = id, .name = name->view(), .residency = *listed};
+    hot_is_full_ =
+        !fetcher_.start(listed->namespace_id, {&want, 1}, waiter, FetchRoom::free_only).ok();
+    if (!hot_is_full_) budget_bytes_ -= size;
+  }
+  if (hot_is_full_) {
+    if (!listed->warm.is_null()) return Asked::skipped;
+    const WarmLoader::Want want{.id = id, .name = name->view(), .residency = *listed};
+    const bool begun = warm_.start(listed->namespace_id, {&want, 1}, [this](std::size_t arrived) {
+      core_.meters.counters.add(Counter::rewarmed_blocks, arrived);
+    });
+    if (!begun) return Asked::no_room;
+  }
+  *bytes += size;
+  return Asked::begun;
 }
 
 absl::Status HotList::save() {

@@ -71,6 +71,7 @@ class Mover {
   /// Drops spares and what cold has until so many bytes of payload are gone from warm. False when
   /// nothing could be dropped.
   bool make_warm_room(std::uint64_t bytes);
+  bool drop_spares(std::uint64_t bytes) { return evict_warm(bytes, Standing::spare) > 0; }
   /// The same for cold; `only` the namespace that is at its limit. done is told whether anything
   /// was evicted.
   void make_cold_room(std::uint64_t bytes, std::optional<NamespaceId> only,

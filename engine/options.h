@@ -60,6 +60,8 @@ struct EngineOptions {
   /// drop what another tier has, and keep what none has until a put needs the room.
   std::uint64_t to_warm_bytes_per_second = 0;
   std::uint64_t to_cold_bytes_per_second = 0;
+  /// How much may come from cold to warm ahead of demand; 0: as much as there is room for.
+  std::uint64_t cold_to_warm_bytes_per_second = 0;
   /// Puts under way; beyond: `busy`, nothing queued.
   std::uint64_t put_bytes_in_flight_max = 256 * kMiB;
   /// Cold reads under way; beyond, batches wait in order, up to load_queue_max; then `busy`. So
@@ -71,7 +73,8 @@ struct EngineOptions {
   Duration lease_hold_limit = Duration::seconds(30);
   /// The longest an announcement pins anything.
   Duration announce_limit = Duration::seconds(30);
-  /// How much of hot the hot list may bring back after a restart, and how fast.
+  /// How much of hot the hot list may bring back after a restart, and how fast. What does not fit
+  /// goes to warm while that has room.
   std::uint64_t rewarm_bytes = 512 * kMiB;
   std::uint64_t rewarm_bytes_per_second = kGiB;
   /// How often the hot list and token indexes are saved. They are also saved by close().

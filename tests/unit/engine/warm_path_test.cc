@@ -305,6 +305,23 @@ TEST_F(WarmPath, EraseClearExpiryAndOverwritingGiveItsRoomBack) {
   EXPECT_EQ(stats().hot.usage.blocks, 0U);
 }
 
+TEST_F(WarmPath, AfterARestartWhatHotHasNoRoomForComesToWarmAsItIsStored) {
+  EngineWorldOptions options = three_tiers();
+  options.engine.rewarm_bytes = 4 * kBlock;
+  open(options);
+  const auto all = keys("k", 20);
+  put_all(all, Durability::written);
+  world_->restart();
+  world_->advance(Duration::seconds(5));
+  EXPECT_EQ(stats().hot.usage.blocks, 4U);
+  EXPECT_GT(moved(MoveKind::cold_to_warm).blocks, 5U);
+  EXPECT_EQ(stats().warm.usage.blocks, moved(MoveKind::cold_to_warm).blocks);
+  EXPECT_EQ(stats().rewarmed_blocks, 4 + moved(MoveKind::cold_to_warm).blocks);
+  EXPECT_LE(static_cast<double>(stats().warm.usage.used_bytes),
+            0.7 * static_cast<double>(stats().warm.usage.capacity_bytes));
+  for (const std::string& key : all) EXPECT_TRUE(is_right(key)) << key;
+}
+
 TEST_F(WarmPath, CanBeEmptiedOnDemand) {
   open(three_tiers());
   put_all(keys("k", 14), Durability::written);
