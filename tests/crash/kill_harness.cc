@@ -33,6 +33,7 @@ StoreOptions small_store(const std::string& directory, std::uint64_t cold_bytes)
   StoreOptions options;
   options.directory = directory;
   options.engine.hot_bytes = 8 * kMiB;
+  options.engine.warm_bytes = 4 * kMiB;
   options.engine.metadata_bytes = 8 * kMiB;
   options.cold.cold_bytes = cold_bytes;
   return options;

@@ -137,7 +137,7 @@ void ScenarioJournals::copy_from(const ScenarioJournals& other) {
 StoreOptions scenario_store(const std::string& directory, KillCounter& counter,
                             ScenarioJournals& journals) {
   StoreOptions options = small_store(directory, kScenarioColdBytes);
-  options.engine.hot_bytes = 16 * kMiB;
+  options.engine.hot_bytes = 6 * kMiB;
   options.wrap_device = [&counter](std::unique_ptr<tiers::Device> device) {
     return make_kill_device(std::move(device), counter);
   };

@@ -14,6 +14,9 @@
 #include "tests/support/memory_tier.h"
 #include "tests/support/payload.h"
 #include "tests/support/seed.h"
+#include "tiers/codec/codec_pool.h"
+#include "tiers/namespace_facts.h"
+#include "tiers/warm/warm_tier.h"
 
 namespace cairn::test {
 namespace {
@@ -29,7 +32,13 @@ class EngineStress : public ::testing::Test {
     options.high_watermark = 0.8;
     options.low_watermark = 0.6;
     options.leasable_fraction = 0.9;
-    auto made = make_engine(options, {.hot = &hot_, .cold = &cold_, .mover_loop = &mover_loop_});
+    options.warm_bytes = 256 * kKiB;
+    codec_ = *tiers::CodecPool::start(2);
+    warm_ = *tiers::open_warm_tier(
+        {.capacity_bytes = options.warm_bytes, .region_bytes = 64 * kKiB, .huge_pages = false},
+        {.codec = codec_.get(), .coding = [this](NamespaceId id) { return facts_.coding(id); }});
+    auto made = make_engine(
+        options, {.hot = &hot_, .warm = warm_.get(), .cold = &cold_, .mover_loop = &mover_loop_});
     ASSERT_TRUE(made.ok());
     engine_ = *std::move(made);
     content_ = *engine_->open_namespace({.name = "content"});
@@ -39,7 +48,10 @@ class EngineStress : public ::testing::Test {
     EXPECT_TRUE(engine_->close().ok());
     EXPECT_EQ(engine_->stats().leases_open, 0U);
     EXPECT_EQ(engine_->stats().corrupt_blocks, 0U);
+    EXPECT_GT(engine_->stats().moves[static_cast<std::size_t>(MoveKind::hot_to_warm)].blocks, 0U);
+    EXPECT_GT(engine_->stats().warm.hits, 0U);
     engine_.reset();
+    warm_->check_invariants();
   }
 
   static std::string key_name(std::uint64_t key) { return "key" + std::to_string(key); }
@@ -111,7 +123,9 @@ class EngineStress : public ::testing::Test {
           engine_->erase_sync(ns, {&key, 1}).status().IgnoreError();
           break;
         case 1:
-          engine_->evict_unused(TierKind::hot, 10 * kBytes).status().IgnoreError();
+          engine_->evict_unused(rng.chance(0.5) ? TierKind::hot : TierKind::warm, 10 * kBytes)
+              .status()
+              .IgnoreError();
           break;
         case 2:
           engine_->announce(ns, {&key, 1}, TimePoint::never());
@@ -134,6 +148,9 @@ class EngineStress : public ::testing::Test {
   MemoryTier cold_{{.capacity_bytes = 80 * kBytes, .loop = &cold_loop_}};
   std::unique_ptr<LoopThread> cold_thread_ = *LoopThread::start("cold", cold_loop_);
   std::unique_ptr<LoopThread> mover_thread_ = *LoopThread::start("mover", mover_loop_);
+  tiers::NamespaceFacts facts_{cold_};
+  std::unique_ptr<tiers::CodecPool> codec_;
+  std::unique_ptr<tiers::WarmTier> warm_;
   std::unique_ptr<Engine> engine_;
   NamespaceId content_{}, mutable_{};
   const std::size_t rounds_ = scaled(3000);

@@ -43,6 +43,11 @@ TEST(MemoryPlan, SharesOutNoMoreThanThereIs) {
     EXPECT_LE(plan->total(), bytes);
     EXPECT_GE(plan->total() + 2 * kMiB, bytes) << "the rest is hot's";
     EXPECT_GE(plan->hot_bytes, bytes / 8);
+    EXPECT_EQ(plan->warm_bytes, 0U);
+    const auto with_warm = tiers::plan_memory(bytes, {.warm_bytes = kGiB});
+    ASSERT_TRUE(with_warm.ok());
+    EXPECT_LE(with_warm->total(), bytes);
+    EXPECT_GE(with_warm->hot_bytes + 2 * kMiB, with_warm->warm_bytes);
   }
 }
 
@@ -106,6 +111,7 @@ TEST(MemoryBound, AProcessGrowsByNoMoreThanMemoryBytes) {
   StoreOptions options;
   options.directory = directory.path();
   options.memory_bytes = kMemoryBytes;
+  options.engine.warm_bytes = kGiB;  // gets its share, and no more
   options.cold.cold_bytes = 512 * kMiB;
   const std::uint64_t before = resident_bytes();
   std::atomic<std::uint64_t> peak{before};

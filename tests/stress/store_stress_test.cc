@@ -33,7 +33,8 @@ class StoreStress : public ::testing::Test {
   void open() {
     StoreOptions options;
     options.directory = directory_.path();
-    options.engine.hot_bytes = 8 * kMiB;
+    options.engine.hot_bytes = 6 * kMiB;
+    options.engine.warm_bytes = 4 * kMiB;
     options.engine.metadata_bytes = 8 * kMiB;
     options.cold.cold_bytes = kColdBytes;
     auto store = open_store(options);
