@@ -165,7 +165,19 @@ Standing Links::standing(BlockHandle handle, std::size_t tier) const {
   if (tier == kWarmOrder && copies.is_spare()) return Standing::spare;
   if (is_pinned(handle) || children_in(handle, tier) != 0) return Standing::held;
   if (!copies.is_last()) return Standing::backed;
+#if defined(CAIRN_PLANTED_PARENT_EVICTED)
+  return Standing::last_copy;
+#else
   return record.children_present != 0 ? Standing::anchored : Standing::last_copy;
+#endif
+}
+
+bool Links::may_go(BlockHandle handle, std::size_t tier, Standing most) const {
+  const Standing now = standing(handle, tier);
+#if defined(CAIRN_PLANTED_SPARE_AS_PRIMARY)
+  most = Standing::last_copy;
+#endif
+  return now != Standing::held && now <= most;
 }
 
 void Links::refresh(BlockHandle handle) {

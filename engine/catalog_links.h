@@ -63,10 +63,7 @@ class Links {
   /// Pins have changed, or children have.
   void refresh(BlockHandle handle) CAIRN_REQUIRES(mutex);
   void demote(BlockHandle handle, std::uint64_t stamp) CAIRN_REQUIRES(mutex);
-  bool may_go(BlockHandle handle, std::size_t tier, Standing most) const CAIRN_REQUIRES(mutex) {
-    const Standing now = standing(handle, tier);
-    return now != Standing::held && now <= most;
-  }
+  bool may_go(BlockHandle handle, std::size_t tier, Standing most) const CAIRN_REQUIRES(mutex);
   void on_access(std::span<const BlockHandle> blocks) CAIRN_REQUIRES(mutex);
   bool wants_accesses() const { return wants_accesses_; }
 

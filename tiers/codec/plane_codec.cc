@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include "engine/base/check.h"
 #include "engine/base/status.h"
@@ -117,8 +118,13 @@ absl::Status ChunkDecoder::decode(ChunkEncoding encoding, ByteSpan stored, Mutab
         return corrupt("its frame is damaged");
       const ByteSpan low = stored.subspan(coded, n * (width - 1));
       const MutableByteSpan elements = plain.first(n * width);
-      encoding == ChunkEncoding::planes16 ? join16(simd_, high, stored[0], low, elements)
-                                          : join32(simd_, high, stored[0], low, elements);
+      std::byte base = stored[0];
+#if defined(CAIRN_PLANTED_WRONG_PLANE_TABLE)
+      thread_local std::byte before{};
+      std::swap(base, before);
+#endif
+      encoding == ChunkEncoding::planes16 ? join16(simd_, high, base, low, elements)
+                                          : join32(simd_, high, base, low, elements);
       copy(plain.subspan(n * width), stored.subspan(coded + low.size()));
       return absl::OkStatus();
     }

@@ -63,9 +63,16 @@ absl::Status decode_chunks(ChunkDecoder& decoder, const RecordFields& fields, By
     const ChunkEntry entry = fields.chunk(i);
     const ByteSpan bytes = stored.subspan(offset, entry.stored_length);
     CAIRN_RETURN_IF_ERROR(check_chunk(entry, bytes));
-    CAIRN_RETURN_IF_ERROR(
-        decoder.decode(entry.encoding, bytes,
-                       plain.subspan(std::size_t{i} * fields.chunk_bytes, fields.plain_bytes(i))));
+#if defined(CAIRN_PLANTED_CHUNK_SWAPPED)
+    const bool has_twin =
+        (i ^ 1U) < range.end && fields.plain_bytes(i ^ 1U) == fields.plain_bytes(i);
+    const std::uint32_t to = has_twin ? i ^ 1U : i;
+#else
+    const std::uint32_t to = i;
+#endif
+    CAIRN_RETURN_IF_ERROR(decoder.decode(
+        entry.encoding, bytes,
+        plain.subspan(std::size_t{to} * fields.chunk_bytes, fields.plain_bytes(to))));
     offset += entry.stored_length;
   }
   return absl::OkStatus();
