@@ -352,6 +352,10 @@ TEST_F(Cli, ListsInOrderOneObjectALine) {
   EXPECT_THAT(keys(run_json({"ls", "--namespace", "other"})), testing::ElementsAre("b/9"));
   EXPECT_EQ(keys(run_json({"ls", "--all-namespaces"})).size(), 7U);
   EXPECT_THAT(keys(run_json({"ls", "zzz"})), IsEmpty());
+  EXPECT_EQ(keys(run_json({"ls", "--tier", "cold"})).size(), 6U);
+  EXPECT_THAT(keys(run_json({"ls", "--tier", "warm"})), IsEmpty());
+  EXPECT_THAT(run({"ls", "--tier", "hot"}).err, HasSubstr("all blocks are cold"));
+  expect_error(run_json({"ls", "--tier", "tepid"}), 2, "invalid_argument");
   expect_error(run_json({"ls", "--all-namespaces", "--namespace", "other"}), 2, "invalid_argument");
   expect_error(run_json({"ls", "--namespace", "none"}), 3, "not_found");
 

@@ -18,6 +18,7 @@ constexpr std::size_t kPage = 1024;
 struct ListArguments {
   std::string directory, prefix;
   std::optional<std::string> ns;
+  std::optional<TierKind> tier;
   bool all_namespaces = false;
   bool detailed = false;
 };
@@ -125,6 +126,12 @@ absl::StatusOr<ExitCode> run_list(const ListArguments& arguments, Output& output
   if (arguments.detailed && !output.json()) {
     output.text("     bytes    sequence          key");
   }
+  // What lies in memory belongs to the process that has the store open; this one has just begun.
+  if (arguments.tier && arguments.tier != TierKind::cold) {
+    output.note(concat("nothing is ", tier_kind_name(*arguments.tier),
+                       ": of a store that no process serves all blocks are cold"));
+    return ExitCode::ok;
+  }
   Lister lister(arguments, output);
   CAIRN_RETURN_IF_ERROR(lister.run(*store));
   if (lister.listed() == 0 && !output.json()) {
@@ -160,6 +167,11 @@ void add_list_command(CommandLine& line) {
       Command::Need::optional);
   command.text("--namespace", arguments->ns, "NAME",
                concat("Which namespace [", kDefaultNamespace, "]"));
+  command.option("--tier", "hot|warm|cold", "Only what lies there [all]",
+                 [arguments](const std::string& typed) -> absl::Status {
+                   CAIRN_ASSIGN_OR_RETURN(arguments->tier, parse_tier(typed));
+                   return absl::OkStatus();
+                 });
   command.flag("--all-namespaces", arguments->all_namespaces, "Of every namespace");
   command.flag("--long", arguments->detailed, "Everything that is known of each block");
 }

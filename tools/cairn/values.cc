@@ -150,6 +150,13 @@ absl::StatusOr<CodecUse> parse_codec_use(std::string_view text) {
   return bad_value(text, "auto, on or off");
 }
 
+absl::StatusOr<TierKind> parse_tier(std::string_view text) {
+  for (const TierKind one : {TierKind::hot, TierKind::warm, TierKind::cold}) {
+    if (text == tier_kind_name(one)) return one;
+  }
+  return bad_value(text, "hot, warm or cold");
+}
+
 absl::StatusOr<double> parse_fraction(std::string_view text, FractionFrom from) {
   const auto value = parse_number(text);
   const bool enough = value && (*value > 0 || (*value == 0 && from == FractionFrom::zero));

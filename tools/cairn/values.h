@@ -16,6 +16,7 @@
 #include "engine/base/bytes.h"
 #include "engine/base/clock.h"
 #include "engine/block.h"
+#include "engine/engine.h"
 #include "engine/tier.h"
 
 namespace cairn::tools {
@@ -33,6 +34,7 @@ absl::StatusOr<std::uint64_t> parse_count(std::string_view text);
 absl::StatusOr<Duration> parse_duration(std::string_view text);
 absl::StatusOr<Durability> parse_durability(std::string_view text);
 absl::StatusOr<CodecUse> parse_codec_use(std::string_view text);
+absl::StatusOr<TierKind> parse_tier(std::string_view text);
 enum class FractionFrom : std::uint8_t { above_zero, zero };
 /// Less than 1.
 absl::StatusOr<double> parse_fraction(std::string_view text,
