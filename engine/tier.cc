@@ -2,8 +2,19 @@
 #include "engine/tier.h"
 
 #include "engine/base/check.h"
+#include "engine/base/status.h"
+#include "engine/base/text.h"
 
 namespace cairn {
+
+absl::Status check_part(const TierRead& read) {
+  if (std::uint64_t{read.offset} + read.destination.size() <= read.payload_bytes()) {
+    return absl::OkStatus();
+  }
+  return make_error(ErrorCode::invalid_argument,
+                    concat("bytes ", read.offset, " + ", read.destination.size(),
+                           " of a payload of ", read.payload_bytes()));
+}
 
 std::string_view removal_reason_name(RemovalReason reason) {
   switch (reason) {

@@ -56,13 +56,23 @@ struct TierWrite {
 
 struct TierRead {
   Location location;
-  BlockName name;               // verified against what is stored: another key is `corruption`
-  std::uint64_t sequence = 0;   // verified: another version is `corruption`
-  MutableByteSpan destination;  // receives the whole payload; exactly its plain length
-  std::uint64_t plain_sum = 0;  // of the payload; checked by tiers that keep no sums of their own
+  BlockName name;                 // verified against what is stored: another key is `corruption`
+  std::uint64_t sequence = 0;     // verified: another version is `corruption`
+  MutableByteSpan destination;    // receives the whole payload, exactly its plain length; or a part
+  std::uint32_t offset = 0;       // of a part: where in the payload it begins
+  std::uint32_t plain_bytes = 0;  // of a part: the payload's length. 0: the whole is wanted
+  std::uint64_t plain_sum = 0;    // of the payload; checked, where the whole is read, by tiers that
+                                  // keep no sums of their own
   Deadline deadline = TimePoint::never();
-  absl::Status status;  // ok, `corruption`, `deadline`, `io`, `closed`
+  absl::Status status;  // ok, `corruption`, `deadline`, `io`, `closed`, `invalid_argument`
+
+  std::uint32_t payload_bytes() const {
+    return plain_bytes != 0 ? plain_bytes : static_cast<std::uint32_t>(destination.size());
+  }
+  bool is_part() const { return payload_bytes() != destination.size(); }
 };
+/// `invalid_argument` where a part does not lie inside its payload.
+absl::Status check_part(const TierRead& read);
 
 /// A block asked for as it is stored.
 struct ImageRead {
@@ -98,6 +108,10 @@ class Tier {
 
   /// A deadline that has passed ends the element with `deadline`; its destination may still
   /// be written to until done runs.
+  /// A part is any bytes of a payload, also none: name and version are verified as ever. A tier
+  /// that keeps chunks with sums reads, checks and decodes those that the part lies in and leaves
+  /// the others alone, so damage elsewhere in the block is not noticed; one that keeps the sum of
+  /// the whole checks no part. A part outside its payload is `invalid_argument`.
   virtual void read(std::span<TierRead> batch, Done done) = 0;
 
   /// Gives the room of written or reserved locations back. Reads that began before still end

@@ -34,6 +34,14 @@ class TierUnderTest {
   /// Ends the process and begins the next one on the same medium; durable tiers only.
   virtual void restart() {}
   virtual NamespaceId namespace_id(NamespaceKind kind) = 0;
+  /// Damages what is stored of the payload's byte at `offset`. False where the tier keeps no sums
+  /// of its own.
+  virtual bool damage(const BlockName& name, std::uint64_t sequence, Location location,
+                      std::size_t offset) {
+    static_cast<void>(name), static_cast<void>(sequence);
+    static_cast<void>(location), static_cast<void>(offset);
+    return false;
+  }
   /// Runs the tier's loops until it comes true.
   virtual void pump_until(const std::function<bool()>& ready) = 0;
 };
@@ -104,6 +112,27 @@ class TierContract : public ::testing::TestWithParam<TierFactory> {
     return read.status;
   }
   absl::Status read(const Stored& stored) { return read(stored, ns_); }
+  /// OK only with the right bytes.
+  absl::Status read_part(const Stored& stored, std::uint32_t offset, std::size_t bytes) {
+    std::string into(bytes + 2, '~');
+    TierRead read;
+    read.location = stored.location;
+    read.name = {ns_, stored.key, 0};
+    read.sequence = stored.sequence;
+    read.destination = {reinterpret_cast<std::byte*>(into.data()) + 1, bytes};
+    read.offset = offset;
+    read.plain_bytes = static_cast<std::uint32_t>(stored.payload.size());
+    read.plain_sum = xxh3_64(as_bytes(stored.payload));
+    std::atomic<bool> done{false};
+    tier().read({&read, 1}, [&] { done = true; });
+    medium_->pump_until([&] { return done.load(); });
+    if (read.status.ok()) {
+      EXPECT_EQ(into.substr(1, bytes), stored.payload.substr(offset, bytes))
+          << stored.key << ": " << offset << " + " << bytes;
+    }
+    EXPECT_TRUE(into.front() == '~' && into.back() == '~') << "wrote beside its destination";
+    return read.status;
+  }
 
   std::optional<BlockFacts> lookup(std::string_view key, NamespaceId ns) {
     StoredLookup wanted;

@@ -18,9 +18,19 @@
 #include "tests/support/warm_world.h"
 #include "tiers/codec/codec_pool.h"
 #include "tiers/cold/cold_tier.h"
+#include "tiers/cold/layout.h"
+#include "tiers/cold/location.h"
 #include "tiers/hot/hot_tier.h"
+#include "tiers/record/payload_codec.h"
+#include "tiers/record/stored_image.h"
 
 namespace cairn::test {
+
+/// Of a stored payload, a byte of the chunk that the plain byte at `offset` lies in.
+inline std::size_t stored_byte(const tiers::RecordFields& fields, std::size_t offset) {
+  const auto chunk = static_cast<std::uint32_t>(offset / fields.chunk_bytes);
+  return tiers::stored_range(fields, {chunk, chunk + 1}).offset;
+}
 
 class MemoryUnderTest final : public TierUnderTest {
  public:
@@ -35,6 +45,9 @@ class MemoryUnderTest final : public TierUnderTest {
   NamespaceId namespace_id(NamespaceKind kind) override {
     return tier_->open_namespace({.name = std::string(namespace_kind_name(kind)), .kind = kind})
         ->id;
+  }
+  bool damage(const BlockName& name, std::uint64_t, Location, std::size_t offset) override {
+    return tier_->corrupt(name, offset);
   }
   void pump_until(const std::function<bool()>& ready) override { CAIRN_CHECK(ready()); }
 
@@ -70,6 +83,18 @@ class WarmUnderTest final : public TierUnderTest {
   Tier& tier() override { return world_.tier(); }
   ImageTier* images() override { return &world_.tier(); }
   NamespaceId namespace_id(NamespaceKind) override { return WarmWorld::kNamespace; }
+  bool damage(const BlockName&, std::uint64_t, Location location, std::size_t offset) override {
+    const StoredImagePtr image = *world_.tier().image(location);
+    std::size_t at = stored_byte(image->fields, offset);
+    for (const ByteSpan part : image->payload) {
+      if (at < part.size()) {
+        const_cast<std::byte&>(part[at]) ^= std::byte{0x40};
+        return true;
+      }
+      at -= part.size();
+    }
+    return false;
+  }
   void pump_until(const std::function<bool()>& ready) override {
     while (!ready()) std::this_thread::yield();
   }
@@ -90,6 +115,19 @@ class SimColdUnderTest final : public TierUnderTest {
   NamespaceId namespace_id(NamespaceKind kind) override {
     return kind == NamespaceKind::mutable_ ? world_.mutable_namespace()
                                            : world_.addressed_namespace();
+  }
+  bool damage(const BlockName& name, std::uint64_t sequence, Location location,
+              std::size_t offset) override {
+    ImageRead read{.location = location, .name = name, .sequence = sequence, .image = {}};
+    bool done = false;
+    world_.tier().read_images({&read, 1}, [&] { done = true; });
+    world_.pump_until([&] { return done; });
+    CAIRN_CHECK(read.status.ok());
+    const tiers::Place place = tiers::unpack_location(location);
+    const tiers::RecordFields& fields = read.image->fields;
+    world_.disk().flip_bit(tiers::segment_path("/store", place.segment),
+                           place.offset + fields.payload_offset + stored_byte(fields, offset), 6);
+    return true;
   }
   void pump_until(const std::function<bool()>& ready) override { world_.pump_until(ready); }
 

@@ -65,9 +65,10 @@ class MemoryHotTier final : public AddressableTier {
   void read(std::span<TierRead> batch, Done done) override {
     for (TierRead& read : batch) {
       const ByteSpan from = bytes(read.location);
-      CAIRN_CHECK(from.size() == read.destination.size());
-      if (!from.empty()) std::memcpy(read.destination.data(), from.data(), from.size());
-      read.status = absl::OkStatus();
+      CAIRN_CHECK(from.size() == read.payload_bytes());
+      read.status = check_part(read);
+      if (!read.status.ok() || read.destination.empty()) continue;
+      std::memcpy(read.destination.data(), from.data() + read.offset, read.destination.size());
     }
     done();
   }

@@ -23,6 +23,21 @@ BlockName decode_name(std::string_view encoded) {
 
 }  // namespace
 
+MemoryBytes::MemoryBytes(std::string payload) : text(std::move(payload)) {
+  for (std::size_t at = 0; at < text.size(); at += kChunkBytes) {
+    sums.push_back(xxh3_64(as_bytes(text).subspan(at, std::min(kChunkBytes, text.size() - at))));
+  }
+}
+
+bool MemoryBytes::is_sound(std::size_t offset, std::size_t count) const {
+  for (std::size_t i = offset / kChunkBytes; count > 0 && i * kChunkBytes < offset + count; ++i) {
+    const std::size_t at = i * kChunkBytes;
+    const ByteSpan chunk = as_bytes(text).subspan(at, std::min(kChunkBytes, text.size() - at));
+    if (xxh3_64(chunk) != sums[i]) return false;
+  }
+  return true;
+}
+
 void MemoryMedium::power_cut() {
   for (auto undo = unsynced_.rbegin(); undo != unsynced_.rend(); ++undo) {
     if (undo->before) {
@@ -141,8 +156,8 @@ absl::Status MemoryTier::write_one(TierWrite& write, Durability durability) {
   const std::uint64_t cost = reservation->second;
   reserved_.erase(reservation);
   const std::string name = encode_name(write.name);
-  auto bytes = std::make_shared<std::string>(std::move(plain));
-  payload_bytes_written_ += bytes->size();
+  auto bytes = std::make_shared<MemoryBytes>(std::move(plain));
+  payload_bytes_written_ += bytes->text.size();
   residents_[write.location.bits] = {name, write.facts, bytes, cost};
   write.stored_bytes = static_cast<std::uint32_t>(cost);
   const auto found = medium_->entries_.find(name);
@@ -179,18 +194,22 @@ absl::Status MemoryTier::read_one(TierRead& read) {
     --read_failures_;
     return make_error(read_error_, "a fault the test asked for");
   }
+  CAIRN_RETURN_IF_ERROR(check_part(read));
   const auto found = residents_.find(read.location.bits);
   if (found == residents_.end() || found->second.name != encode_name(read.name) ||
       found->second.facts.sequence != read.sequence ||
-      found->second.bytes->size() != read.destination.size()) {
+      found->second.bytes->text.size() != read.payload_bytes()) {
     return make_error(ErrorCode::corruption, "another block lies there");
   }
-  if (read.plain_sum != 0 && xxh3_64(as_bytes(*found->second.bytes)) != read.plain_sum) {
+  const MemoryBytes& bytes = *found->second.bytes;
+  const std::size_t count = read.destination.size();
+  if (!bytes.is_sound(read.offset, count) ||
+      (!read.is_part() && read.plain_sum != 0 && xxh3_64(as_bytes(bytes.text)) != read.plain_sum)) {
     ++corruptions_;
     return make_error(ErrorCode::corruption, "the payload's sum differs");
   }
-  std::copy_n(as_bytes(*found->second.bytes).begin(), read.destination.size(),
-              read.destination.begin());
+  bytes_read_ += count;
+  std::copy_n(as_bytes(bytes.text).begin() + read.offset, count, read.destination.begin());
   return absl::OkStatus();
 }
 

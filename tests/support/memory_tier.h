@@ -31,6 +31,16 @@
 
 namespace cairn::test {
 
+/// A payload and the sums of its chunks, taken when it was written.
+struct MemoryBytes {
+  static constexpr std::size_t kChunkBytes = 4096;
+  explicit MemoryBytes(std::string payload);
+  /// Whether those are sound that bytes [offset, offset + count) lie in.
+  bool is_sound(std::size_t offset, std::size_t count) const;
+  std::string text;
+  std::vector<std::uint64_t> sums;
+};
+
 /// What survives the process.
 class MemoryMedium {
  public:
@@ -48,7 +58,7 @@ class MemoryMedium {
     std::uint32_t epoch = 0;
     bool tombstone = false;
     Location location;
-    std::shared_ptr<std::string> bytes;
+    std::shared_ptr<MemoryBytes> bytes;
   };
   struct Undo {
     std::string name;
@@ -122,8 +132,8 @@ class MemoryTier final : public DurableTier {
   /// After `spared` that go well.
   void fail_annotations(ErrorCode code, std::size_t spared, std::size_t count);
   void set_degraded(bool degraded);
-  /// Damages the stored bytes; reading them is `corruption` from now on. False: not there.
-  bool corrupt(const BlockName& name);
+  /// Damages the stored byte at `offset`; reading it is `corruption` from now on. False: not there.
+  bool corrupt(const BlockName& name, std::size_t offset = 0);
   /// Moves the block and tells the relocated callback, as the cleaner does.
   bool relocate(const BlockName& name);
   /// Removes the block and tells the removed callback, as the cleaner does with a corrupt one.
@@ -137,6 +147,8 @@ class MemoryTier final : public DurableTier {
   void freeze_scans();
   /// The next scan shows half of its entries and ends with this.
   void fail_scan(ErrorCode code);
+  /// Payload that reads have given.
+  std::uint64_t bytes_read() const;
   /// How many live blocks the medium names.
   std::size_t stored_blocks() const;
 
@@ -144,7 +156,7 @@ class MemoryTier final : public DurableTier {
   struct Resident {
     std::string name;
     BlockFacts facts;  // as written
-    std::shared_ptr<std::string> bytes;
+    std::shared_ptr<MemoryBytes> bytes;
     std::uint64_t cost = 0;
   };
   static std::string encode_name(const BlockName& name);
@@ -168,7 +180,7 @@ class MemoryTier final : public DurableTier {
   absl::flat_hash_map<std::uint64_t, Resident> residents_;      // by location
   absl::flat_hash_map<std::uint64_t, std::uint64_t> reserved_;  // location → bytes
   std::uint64_t used_bytes_ = 0;
-  std::uint64_t payload_bytes_written_ = 0;
+  std::uint64_t payload_bytes_written_ = 0, bytes_read_ = 0;
   std::deque<Done> held_;
   bool holding_ = false;
   bool closed_ = false;

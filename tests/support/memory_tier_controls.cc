@@ -36,14 +36,21 @@ void MemoryTier::set_degraded(bool degraded) {
   degraded_ = degraded;
 }
 
-bool MemoryTier::corrupt(const BlockName& name) {
+bool MemoryTier::corrupt(const BlockName& name, std::size_t offset) {
   MutexLock lock(mutex_);
   const auto found = medium_->entries_.find(encode_name(name));
-  if (found == medium_->entries_.end() || found->second.tombstone || found->second.bytes->empty())
+  if (found == medium_->entries_.end() || found->second.tombstone ||
+      offset >= found->second.bytes->text.size()) {
     return false;
-  char& byte = found->second.bytes->front();
+  }
+  char& byte = found->second.bytes->text[offset];
   byte = static_cast<char>(byte ^ 0x40);
   return true;
+}
+
+std::uint64_t MemoryTier::bytes_read() const {
+  MutexLock lock(mutex_);
+  return bytes_read_;
 }
 
 bool MemoryTier::relocate(const BlockName& name) {

@@ -47,7 +47,7 @@ absl::Status MemoryTier::read_image(ImageRead& read) {
     return make_error(ErrorCode::corruption, "another block lies there");
   }
   const BlockFacts& facts = found->second.facts;
-  const ByteSpan bytes = as_bytes(*found->second.bytes);
+  const ByteSpan bytes = as_bytes(found->second.bytes->text);
   if (facts.plain_sum != 0 && xxh3_64(bytes) != facts.plain_sum) {
     ++corruptions_;
     return make_error(ErrorCode::corruption, "the payload's sum differs");

@@ -9,7 +9,24 @@
 
 namespace cairn::tiers {
 
-/// The payload: checked, and where it belongs.
+/// The header is sound. Asks for the chunks at once: while a read is under way the segment stays.
+void ColdReader::read_chunks(const std::shared_ptr<Request>& request, Item& item,
+                             const RecordFields& fields, const std::shared_ptr<Buffer>& header) {
+  if (item.chunks(fields).count() == 0) {
+    finish(item, absl::OkStatus());
+    return;
+  }
+  item.step = ReadStep::chunks;
+  item.header = header;
+  item.fields = fields;
+  auto next = std::make_shared<Request>();
+  next->job = request->job;
+  next->segment = request->segment;
+  next->items.push_back(&item);
+  start(next);
+}
+
+/// The payload of a record that was read whole.
 void ColdReader::deliver(const std::shared_ptr<Request>& request, Item& item,
                          const RecordFields& fields, ByteSpan record,
                          const std::shared_ptr<Buffer>& buffer) {
@@ -17,20 +34,33 @@ void ColdReader::deliver(const std::shared_ptr<Request>& request, Item& item,
     lend(request, item, fields, record.subspan(fields.payload_offset, fields.payload_length));
     return;
   }
-  const MutableByteSpan destination = item.read->destination;
-  const ByteSpan stored = request->direct
-                              ? ByteSpan(destination)
-                              : record.subspan(fields.payload_offset, fields.payload_length);
-  if (fields.codec == Codec::none) {
-    const absl::Status status = check_payload(fields, stored);
-    if (!status.ok()) {
+  if (request->direct) {
+    const absl::Status status = check_payload(fields, item.read->destination);
+    if (status.ok()) {
+      finish(item, status);
+    } else {
       ask_index(request->job, item, status);
-      return;
     }
-    if (!request->direct && !destination.empty()) {
-      std::memcpy(destination.data(), stored.data(), destination.size());
+    return;
+  }
+  const StoredRange wanted = stored_range(fields, item.chunks(fields));
+  deliver_chunks(request, item, fields,
+                 record.subspan(fields.payload_offset + wanted.offset, wanted.bytes), buffer);
+}
+
+/// What the wanted chunks take: checked, and where it belongs.
+void ColdReader::deliver_chunks(const std::shared_ptr<Request>& request, Item& item,
+                                const RecordFields& fields, ByteSpan stored,
+                                const std::shared_ptr<Buffer>& buffer) {
+  const ChunkRange chunks = item.chunks(fields);
+  if (fields.codec == Codec::none) {
+    const absl::Status status =
+        copy_part(fields, stored, chunks, item.read->offset, item.read->destination);
+    if (status.ok()) {
+      finish(item, status);
+    } else {
+      ask_index(request->job, item, status);
     }
-    finish(item, absl::OkStatus());
     return;
   }
   if (item.has_deadline) deadlines_.erase(item.deadline);
@@ -39,8 +69,8 @@ void ColdReader::deliver(const std::shared_ptr<Request>& request, Item& item,
   decoding->job = request->job;
   decoding->item = &item;
   decoding->fields = fields;
+  decoding->chunks = chunks;
   decoding->stored = stored;
-  decoding->plain = destination;
   decoding->buffer = buffer;
   core_.codec_choice.decoding_began(core_.clock.now());
   decode(decoding);
@@ -53,15 +83,18 @@ void ColdReader::lend(const std::shared_ptr<Request>& request, Item& item,
   decoding->job = request->job;
   decoding->item = &item;
   decoding->fields = fields;
+  decoding->chunks = item.chunks(fields);
   decoding->stored = stored;
   decode(decoding);
 }
 
 /// Cuts the payload into pieces and hands them to the codec's threads.
 void ColdReader::decode(const std::shared_ptr<Decoding>& decoding) {
-  const RecordFields& fields = decoding->fields;
+  const TierRead* const read = decoding->item->read;
+  const std::size_t plain_bytes =
+      read != nullptr ? read->destination.size() : decoding->fields.plain_length;
   const std::vector<ChunkRange> pieces =
-      share_chunks(fields.chunk_count(), fields.plain_length, codec_.width());
+      share_chunks(decoding->chunks, plain_bytes, codec_.width());
   if (pieces.empty()) {
     decoded(decoding);
     return;
@@ -85,8 +118,14 @@ absl::Status ColdReader::decode_range(const Decoding& decoding, ChunkRange range
   if (decoding.item->image != nullptr) {
     return check_chunks(decoding.fields, decoding.stored, range);
   }
-  return decode_chunks(worker.decoder(decoding.fields.chunk_bytes), decoding.fields,
-                       decoding.stored, range, decoding.plain);
+  const RecordFields& fields = decoding.fields;
+  const TierRead& read = *decoding.item->read;
+  const std::uint32_t begins = stored_range(fields, decoding.chunks).offset;
+  const StoredRange stored = stored_range(fields, range);
+  return decode_part(worker.decoder(fields.chunk_bytes), fields,
+                     decoding.stored.subspan(stored.offset - begins, stored.bytes), range,
+                     read.offset, read.destination,
+                     worker.scratch(read.is_part() ? fields.chunk_bytes : 0));
 }
 
 void ColdReader::decoded(const std::shared_ptr<Decoding>& decoding) {
@@ -98,7 +137,8 @@ void ColdReader::decoded(const std::shared_ptr<Decoding>& decoding) {
                                    [](const absl::Status& status) { return !status.ok(); });
   const bool is_whole = failed == decoding->statuses.end();
   if (item.image == nullptr) {
-    core_.codec_choice.decoding_ended(core_.clock.now(), is_whole ? decoding->plain.size() : 0);
+    core_.codec_choice.decoding_ended(core_.clock.now(),
+                                      is_whole ? item.read->destination.size() : 0);
   } else if (is_whole) {
     auto image = std::make_shared<StoredImage>();
     image->fields = decoding->fields;

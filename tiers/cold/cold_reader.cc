@@ -60,16 +60,23 @@ void ColdReader::read(std::span<TierRead> batch, Done done) {
              make_error(ErrorCode::deadline, "the deadline had passed before the read began"));
       continue;
     }
+    if (const absl::Status inside = check_part(batch[i]); !inside.ok()) {
+      finish(item, inside);
+      continue;
+    }
     if (batch[i].location.is_null() ||
         !core_.namespaces.find(batch[i].name.namespace_id, item.facts)) {
       finish(item, make_error(ErrorCode::corruption, "nothing is stored under that location"));
       continue;
     }
-    const RecordLayout layout = lay_out_record(
-        batch[i].name.key.size(), static_cast<std::uint32_t>(batch[i].destination.size()),
-        item.facts.chunk_bytes);
+    const RecordLayout layout =
+        lay_out_record(batch[i].name.key.size(), batch[i].payload_bytes(), item.facts.chunk_bytes);
+    item.header_bytes = layout.header_length;
+    if (batch[i].is_part() && item.place.record_bytes >= kLargePayload) {
+      item.step = ReadStep::header;
+    }
     item.payload_offset = layout.payload_offset;
-    item.direct = batch[i].destination.size() >= kLargePayload &&
+    item.direct = !batch[i].is_part() && batch[i].destination.size() >= kLargePayload &&
                   batch[i].deadline == TimePoint::never() &&
                   layout.total_bytes == item.place.record_bytes &&
                   reinterpret_cast<std::uintptr_t>(batch[i].destination.data()) % kIoAlignment == 0;
@@ -107,6 +114,7 @@ void ColdReader::plan(const std::shared_ptr<Job>& job, std::span<Item* const> it
     if (item->image != nullptr) {
       item->direct = item->place.offset % kPage == 0 && item->place.record_bytes % kPage == 0;
     }
+    if (item->step == ReadStep::chunks) item->step = ReadStep::header;  // once more
     Segment* segment = item->place.device == 0 ? table_.find(item->place.segment) : nullptr;
     const bool inside = segment != nullptr && segment->is_readable() &&
                         item->end() <= core_.segment_bytes && item->place.offset >= kPage &&
@@ -119,6 +127,7 @@ void ColdReader::plan(const std::shared_ptr<Job>& job, std::span<Item* const> it
     if (request != nullptr) {
       const Item& last = *request->items.back();
       const bool near = request->segment == segment && request->direct == item->direct &&
+                        last.step == ReadStep::whole && item->step == ReadStep::whole &&
                         item->place.offset >= last.end() &&
                         item->place.offset - last.end() <= (item->direct ? 0 : kGapBytesMax) &&
                         item->end() - request->items.front()->place.offset <= kExtentBytesMax;
@@ -138,6 +147,22 @@ void ColdReader::plan(const std::shared_ptr<Job>& job, std::span<Item* const> it
   if (request != nullptr) start(request);
 }
 
+ColdReader::Extent ColdReader::extent(const Item& item) {
+  const std::uint64_t begin = item.place.offset;
+  switch (item.step) {
+    case ReadStep::whole:
+      return {begin, item.end()};
+    case ReadStep::header:
+      return {begin, std::min(begin + item.header_bytes, item.end())};
+    case ReadStep::chunks: {
+      const StoredRange stored = stored_range(item.fields, item.chunks(item.fields));
+      const std::uint64_t first = begin + item.fields.payload_offset + stored.offset;
+      return {first, first + stored.bytes};
+    }
+  }
+  CAIRN_UNREACHABLE();
+}
+
 void ColdReader::start(const std::shared_ptr<Request>& request) {
   Segment& segment = *request->segment;
   if (const absl::Status opened = opener_.ensure_file(segment); !opened.ok()) {
@@ -147,8 +172,9 @@ void ColdReader::start(const std::shared_ptr<Request>& request) {
   auto transfer = std::make_unique<Transfer>();
   transfer->kind = IoKind::read;
   transfer->file = segment.file;
-  transfer->offset = round_down_to_page(request->items.front()->place.offset);
-  const std::uint64_t bytes = round_up(request->items.back()->end(), kPage) - transfer->offset;
+  transfer->offset = round_down_to_page(extent(*request->items.front()).begin);
+  const std::uint64_t bytes =
+      round_up(extent(*request->items.back()).end, kPage) - transfer->offset;
   if (!request->direct) {
     transfer->buffers.push_back(pool_.take(bytes));
     transfer->add(transfer->buffers[0].span().first(bytes));
@@ -211,8 +237,10 @@ void ColdReader::finished(const std::shared_ptr<Request>& request, Transfer& tra
       ByteSpan record;
       MutableByteSpan tail;
       if (!request->direct) {
-        record = ByteSpan(whole->span())
-                     .subspan(item->place.offset - transfer.offset, item->place.record_bytes);
+        if (item->done) continue;  // its deadline has passed, and its header is gone
+        const Extent lies = extent(*item);
+        record =
+            ByteSpan(whole->span()).subspan(lies.begin - transfer.offset, lies.end - lies.begin);
         if (item->image != nullptr) record = keep(*item, record);
       } else if (item->image != nullptr) {
         record = item->memory->span();
@@ -221,6 +249,10 @@ void ColdReader::finished(const std::shared_ptr<Request>& request, Transfer& tra
         if (item->read->destination.size() % kPage != 0) tail = transfer.buffers[buffer++].span();
       }
       if (item->done) continue;  // its deadline has passed
+      if (item->step == ReadStep::chunks) {
+        deliver_chunks(request, *item, item->fields, record, whole);
+        continue;
+      }
       if (!tail.empty()) {
         const MutableByteSpan destination = item->read->destination;
         const std::size_t rest = destination.size() % kPage;
@@ -232,6 +264,8 @@ void ColdReader::finished(const std::shared_ptr<Request>& request, Transfer& tra
         plan(request->job, std::span<Item* const>(&item, 1));
       } else if (!fields.ok()) {
         ask_index(request->job, *item, fields.status());
+      } else if (item->step == ReadStep::header) {
+        read_chunks(request, *item, *fields, whole);
       } else {
         deliver(request, *item, *fields, record, whole);
       }
@@ -263,11 +297,12 @@ absl::StatusOr<RecordFields> ColdReader::check(Item& item, ByteSpan record) cons
                                              .offset = item.place.offset}));
   CAIRN_RETURN_IF_ERROR(check_name(fields, item.name()));
   const bool is_where_it_was_read =
-      in_place ? fields.payload_offset == item.payload_offset
-               : fields.payload_offset + std::uint64_t{fields.payload_length} <= record.size();
+      in_place
+          ? fields.payload_offset == item.payload_offset
+          : fields.payload_offset + std::uint64_t{fields.payload_length} <= item.place.record_bytes;
   const bool same = fields.kind == RecordKind::block && fields.epoch == item.facts.epoch &&
                     fields.sequence == item.sequence() && is_where_it_was_read &&
-                    (item.image != nullptr || fields.plain_length == item.read->destination.size());
+                    (item.image != nullptr || fields.plain_length == item.read->payload_bytes());
   if (!same) return make_error(ErrorCode::corruption, "another version is stored there");
   return fields;
 }
@@ -320,6 +355,7 @@ void ColdReader::finish(Item& item, absl::Status status) {
   item.done = true;
   if (item.has_deadline) deadlines_.erase(item.deadline);
   item.has_deadline = false;
+  item.header.reset();
   item.status() = std::move(status);
   const std::shared_ptr<Job> job = std::move(item.job);
   if (--job->left == 0) job->done();

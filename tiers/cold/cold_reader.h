@@ -12,6 +12,11 @@
 // the codec's threads, straight into the destination. A deadline that strikes meanwhile waits for
 // them, a matter of a millisecond: they do not stop in the middle.
 //
+// A part of a large record takes two reads, each of whole pages: of its header, which says where
+// the chunks begin, and of those that the part lies in. The second is asked for in the same moment
+// in which the first has come, so the segment is not reused between them. Small records are read
+// whole. Either way only the chunks that are wanted are checked, decoded and copied.
+//
 // What is asked for as an image goes the same way, but is not decoded: its sums are checked by the
 // codec's threads. It lies in memory of its own, never in a buffer of the pool's, because nobody
 // knows for how long: large records are read straight there, small ones are copied there from the
@@ -74,17 +79,24 @@ class ColdReader {
   struct Item;
   struct Request;
   struct Decoding;
+  struct Extent;
   using Deadlines = std::multimap<TimePoint, Item*>;
 
   static std::shared_ptr<Job> begin(std::size_t items, Done done);
   void plan(const std::shared_ptr<Job>& job, std::span<Item* const> items);
+  static Extent extent(const Item& item);
   void start(const std::shared_ptr<Request>& request);
   void finished(const std::shared_ptr<Request>& request, Transfer& transfer);
   bool is_cut_short(const Segment& segment, const Transfer& transfer) const;
   static ByteSpan keep(Item& item, ByteSpan record);
   absl::StatusOr<RecordFields> check(Item& item, ByteSpan record) const;
+  void read_chunks(const std::shared_ptr<Request>& request, Item& item, const RecordFields& fields,
+                   const std::shared_ptr<Buffer>& header);
   void deliver(const std::shared_ptr<Request>& request, Item& item, const RecordFields& fields,
                ByteSpan record, const std::shared_ptr<Buffer>& buffer);
+  void deliver_chunks(const std::shared_ptr<Request>& request, Item& item,
+                      const RecordFields& fields, ByteSpan stored,
+                      const std::shared_ptr<Buffer>& buffer);
   void lend(const std::shared_ptr<Request>& request, Item& item, const RecordFields& fields,
             ByteSpan stored);
   void decode(const std::shared_ptr<Decoding>& decoding);

@@ -16,6 +16,18 @@
 
 namespace cairn::tiers {
 
+/// Bytes of a segment.
+struct ColdReader::Extent {
+  std::uint64_t begin = 0, end = 0;
+};
+
+/// What of a record the next request reads.
+enum class ReadStep : std::uint8_t {
+  whole,
+  header,  // of a large record of which a part is wanted
+  chunks,  // then those of the part
+};
+
 /// One block of a batch: to be read, or to be lent as it is stored.
 struct ColdReader::Item {
   TierRead* read = nullptr;
@@ -27,12 +39,21 @@ struct ColdReader::Item {
   bool is_encoded = false;                // as was seen when it was read directly
   std::uint32_t payload_offset = 0;       // where it is read directly
   std::shared_ptr<AlignedBuffer> memory;  // an image's record
+  ReadStep step = ReadStep::whole;
+  std::uint32_t header_bytes = 0;  // where it is read first
+  std::shared_ptr<Buffer> header;  // while the chunks are read and decoded; `fields` borrows it
+  RecordFields fields;
   bool done = false;
   int attempts = 0;
   Deadlines::iterator deadline;
   bool has_deadline = false;
 
   std::uint64_t end() const { return place.offset + place.record_bytes; }
+  /// The chunks that are wanted.
+  ChunkRange chunks(const RecordFields& of) const {
+    return read == nullptr ? ChunkRange{0, of.chunk_count()}
+                           : chunks_of(of, read->offset, read->destination.size());
+  }
   const BlockName& name() const { return read != nullptr ? read->name : image->name; }
   std::uint64_t sequence() const { return read != nullptr ? read->sequence : image->sequence; }
   absl::Status& status() { return read != nullptr ? read->status : image->status; }
@@ -50,8 +71,8 @@ struct ColdReader::Decoding {
   std::shared_ptr<Job> job;
   Item* item = nullptr;
   RecordFields fields;
-  ByteSpan stored;
-  MutableByteSpan plain;
+  ChunkRange chunks;
+  ByteSpan stored;  // what those take
   std::shared_ptr<Buffer> buffer;
   std::vector<absl::Status> statuses;  // by piece
   std::atomic<std::size_t> left{0};

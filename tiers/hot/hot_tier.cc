@@ -334,13 +334,16 @@ void HotTierImpl::read(std::span<TierRead> batch, Done done) {
       read.status = closed_error();
       continue;
     }
+    read.status = check_part(read);
+    if (!read.status.ok()) continue;
     const MutableByteSpan slot = bytes(read.location);
-    if (slot.size() != read.destination.size()) {
+    if (slot.size() != read.payload_bytes()) {
       read.status = make_error(ErrorCode::corruption, "the slot holds another length");
       continue;
     }
-    copy_bytes(read.destination, slot);
-    if (xxh3_64(read.destination) != read.plain_sum) {
+    if (read.destination.empty()) continue;
+    copy_bytes(read.destination, slot.subspan(read.offset, read.destination.size()));
+    if (!read.is_part() && xxh3_64(read.destination) != read.plain_sum) {
       read.status = make_error(ErrorCode::corruption, "the slot's bytes do not match their sum");
     }
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // read and image: from an image to plain bytes, or to who writes it elsewhere.
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "engine/base/check.h"
@@ -19,32 +20,44 @@ absl::Status gone() {
 absl::StatusOr<RecordFields> check_header(const Image& image, const TierRead& read) {
   CAIRN_ASSIGN_OR_RETURN(const RecordFields fields, parse_record_header(image.header()));
   CAIRN_RETURN_IF_ERROR(check_name(fields, read.name));
-  if (fields.sequence != read.sequence || fields.plain_length != read.destination.size() ||
+  if (fields.sequence != read.sequence || fields.plain_length != read.payload_bytes() ||
       fields.payload_length != image.payload_bytes()) {
     return make_error(ErrorCode::corruption, "another version is stored there");
   }
   return fields;
 }
 
-/// Chunks that are stored as they are go straight to where they belong, and are summed there.
+/// Chunks that are stored as they are go straight to where they belong, and are summed there; one
+/// that is wanted in part goes through the scratch.
 absl::Status decode_image(const Image& image, const RecordFields& fields, ChunkRange range,
-                          MutableByteSpan plain, CodecWorker& worker) {
-  std::size_t offset = 0;
-  for (std::uint32_t i = 0; i < range.begin; ++i) offset += fields.chunk(i).stored_length;
-  ImageCursor cursor(image, offset);
+                          const TierRead& read, CodecWorker& worker) {
+  ImageCursor cursor(image, stored_range(fields, range).offset);
   const std::uint32_t chunk_bytes_max = std::min(fields.chunk_bytes, fields.plain_length);
   for (std::uint32_t i = range.begin; i < range.end; ++i) {
     const ChunkEntry entry = fields.chunk(i);
-    const MutableByteSpan target =
-        plain.subspan(std::size_t{i} * fields.chunk_bytes, fields.plain_bytes(i));
-    if (entry.encoding == ChunkEncoding::raw) {
-      cursor.copy(target);
-      CAIRN_RETURN_IF_ERROR(check_chunk(entry, target));
+    const std::uint32_t plain_bytes = fields.plain_bytes(i);
+    const ChunkPiece piece = piece_of(fields, i, read.offset, read.destination);
+    const bool is_whole = piece.target.size() == plain_bytes;
+    const bool is_raw = entry.encoding == ChunkEncoding::raw;
+    if (is_whole && is_raw) {
+      cursor.copy(piece.target);
+      CAIRN_RETURN_IF_ERROR(check_chunk(entry, piece.target));
       continue;
     }
-    const ByteSpan stored = cursor.next(entry.stored_length, worker.scratch(entry.stored_length));
+    const MutableByteSpan scratch =
+        worker.scratch(entry.stored_length + std::size_t{is_whole || is_raw ? 0 : plain_bytes});
+    const ByteSpan stored = cursor.next(entry.stored_length, scratch.first(entry.stored_length));
     CAIRN_RETURN_IF_ERROR(check_chunk(entry, stored));
-    CAIRN_RETURN_IF_ERROR(worker.decoder(chunk_bytes_max).decode(entry.encoding, stored, target));
+    if (is_raw) {
+      std::memcpy(piece.target.data(), stored.data() + piece.skip, piece.target.size());
+      continue;
+    }
+    const MutableByteSpan plain =
+        is_whole ? piece.target : scratch.subspan(entry.stored_length, plain_bytes);
+    CAIRN_RETURN_IF_ERROR(worker.decoder(chunk_bytes_max).decode(entry.encoding, stored, plain));
+    if (!is_whole) {
+      std::memcpy(piece.target.data(), plain.data() + piece.skip, piece.target.size());
+    }
   }
   return absl::OkStatus();
 }
@@ -57,6 +70,7 @@ struct WarmTierImpl::ReadJob {
     TierRead* read = nullptr;
     Image* image = nullptr;
     RecordFields fields;
+    ChunkRange chunks;  // that are wanted
   };
   struct Work {
     std::size_t begin = 0, end = 0;  // items
@@ -86,8 +100,10 @@ void WarmTierImpl::read(std::span<TierRead> batch, Done done) {
   for (TierRead& read : batch) {
     read.status = read.deadline <= now
                       ? make_error(ErrorCode::deadline, "the deadline had passed already")
-                      : absl::OkStatus();
-    if (read.status.ok()) job->items.push_back({.read = &read, .image = nullptr, .fields = {}});
+                      : check_part(read);
+    if (read.status.ok()) {
+      job->items.push_back({.read = &read, .image = nullptr, .fields = {}, .chunks = {}});
+    }
   }
   {
     MutexLock lock(mutex_);
@@ -101,6 +117,7 @@ void WarmTierImpl::read(std::span<TierRead> batch, Done done) {
     auto fields = check_header(*item.image, *item.read);
     if (fields.ok()) {
       item.fields = *fields;
+      item.chunks = chunks_of(*fields, item.read->offset, item.read->destination.size());
     } else {
       item.read->status = fields.status();
     }
@@ -120,11 +137,10 @@ void WarmTierImpl::run_reads(std::unique_ptr<ReadJob> job) {
   for (std::size_t i = 0; i < job->items.size(); ++i) {
     const ReadJob::Item& item = job->items[i];
     if (!item.read->status.ok()) continue;
-    const std::size_t size = item.fields.plain_length;
+    const std::size_t size = item.read->destination.size();
     if (size >= kWarmWorkBytesMin && context_.codec->width() > 1) {
       end_run(i);
-      for (const ChunkRange range :
-           share_chunks(item.fields.chunk_count(), size, context_.codec->width())) {
+      for (const ChunkRange range : share_chunks(item.chunks, size, context_.codec->width())) {
         job->works.push_back({.begin = i, .end = i + 1, .range = range, .status = {}});
       }
       begin = i + 1;
@@ -161,12 +177,12 @@ void WarmTierImpl::decode(ReadJob& job, std::size_t number, CodecWorker& worker)
   for (std::size_t i = work.begin; i < work.end; ++i) {
     const ReadJob::Item& item = job.items[i];
     if (!work.is_part() && !item.read->status.ok()) continue;
-    const ChunkRange range = work.is_part() ? work.range : ChunkRange{0, item.fields.chunk_count()};
+    const ChunkRange range = work.is_part() ? work.range : item.chunks;
     const bool is_late =
         item.read->deadline != TimePoint::never() && item.read->deadline <= context_.clock->now();
-    absl::Status status =
-        is_late ? make_error(ErrorCode::deadline, "it was not decoded in time")
-                : decode_image(*item.image, item.fields, range, item.read->destination, worker);
+    absl::Status status = is_late
+                              ? make_error(ErrorCode::deadline, "it was not decoded in time")
+                              : decode_image(*item.image, item.fields, range, *item.read, worker);
     (work.is_part() ? work.status : item.read->status) = std::move(status);
   }
 }
