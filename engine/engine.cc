@@ -174,6 +174,11 @@ class EngineImpl final : public Engine {
     }
     loads_.load(ns, targets, options, std::move(done));
   }
+  void load_layers(NamespaceId ns, std::span<LoadTarget> targets, const LayerOptions& options,
+                   std::function<void(const LoadedLayers&)> on_layers,
+                   std::function<void(absl::Status)> done) override {
+    loads_.load_layers(ns, targets, options, std::move(on_layers), std::move(done));
+  }
   std::size_t announce(NamespaceId ns, std::span<const KeyRef> keys, Deadline deadline) override {
     return announcer_.announce(ns, keys, deadline);
   }

@@ -43,6 +43,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/hash128.h"
 #include "engine/block.h"
+#include "engine/layers.h"
 #include "engine/namespace.h"
 #include "engine/options.h"
 #include "engine/stats.h"
@@ -162,13 +163,29 @@ struct PinOptions {
 
 struct LoadTarget {
   KeyRef key;
-  MutableByteSpan buffer;  // as large as the block, or larger
+  MutableByteSpan buffer;  // as large as what is loaded of the block, or larger
+  LayerRange layers;       // load: these alone, from the buffer's beginning on
   // out:
   bool found = false;
   std::uint32_t bytes = 0;  // filled
   std::uint64_t sequence = 0;
   TierKind served_from = TierKind::none;
   absl::Status status;  // why a block that exists was not delivered
+};
+
+struct LayerOptions {
+  LayerRange layers;                       // of each block; default: all of them
+  std::uint32_t group = 1;                 // how many are told together
+  Deadline deadline = TimePoint::never();  // by then it is over, whatever has come
+  Read read = Read::prefix;
+};
+
+/// One group of layers is in the buffers.
+struct LoadedLayers {
+  LayerRange layers;
+  std::size_t blocks = 0;  // that have them and all before: with Read::prefix, the run's length
+  /// OK while these are the blocks that it began with; else why the first of them was lost.
+  absl::Status status;
 };
 
 struct PutBlock {
@@ -202,7 +219,8 @@ struct PutResult {
   absl::Status status;
 };
 
-/// Room for a batch in hot memory, to be filled in place: zero copy.
+/// Room for a batch in hot memory, to be filled in place: zero copy, in any order, and so also
+/// layer by layer as they are computed: layers_of(buffer(i), descriptor, {layer, 1}).
 class PutBatch {
  public:
   virtual ~PutBatch() = default;  // without commit: nothing has happened
@@ -262,6 +280,20 @@ class Engine {
   /// Targets stay alive until done. Read::prefix: targets behind the first miss are not found.
   virtual void load(NamespaceId ns, std::span<LoadTarget> targets, const AcquireOptions& options,
                     std::function<void(absl::Status)> done) = 0;
+  /// The same layer by layer, in order, so that the first can be computed with while the next are
+  /// on their way. A buffer receives the layers asked for in the block's own order. Which blocks
+  /// are loaded is decided once, at the beginning: of each that version and no other, whole or not
+  /// at all. Those in hot are held until the end, as far as leases may hold hot; others may leave
+  /// meanwhile, and such a block is lost, with Read::prefix also those behind it, which the groups
+  /// that follow say and leave out. Nothing is promoted.
+  /// on_layers runs once for each group, in order, never inside the call and not after done; not
+  /// at all where no block is found. At the deadline the rest is not told, and no target `found`.
+  /// Found at the end are the blocks of which every layer came. `invalid_argument` where the
+  /// namespace has no layout, or not these layers.
+  virtual void load_layers(NamespaceId ns, std::span<LoadTarget> targets,
+                           const LayerOptions& options,
+                           std::function<void(const LoadedLayers&)> on_layers,
+                           std::function<void(absl::Status)> done) = 0;
   absl::Status load_sync(NamespaceId ns, std::span<LoadTarget> targets,
                          const AcquireOptions& options = {});
   /// Wanted soon: fetched into hot ahead of demand, as far as room and bandwidth allow. Keys

@@ -14,14 +14,15 @@ namespace cairn::detail {
 namespace {
 
 constexpr std::size_t kWindowBlocks = 8;
-constexpr std::uint64_t kWindowBytes = 16 * kMiB;
-constexpr std::size_t kWindows = 4;
-constexpr std::size_t kBounceAlignment = 4096;  // what direct I/O likes
+constexpr std::uint64_t kBounceAlignment = 4096;  // what direct I/O likes
 
 }  // namespace
 
-void LoadPath::Load::FreeBytes::operator()(std::byte* bytes) const {
-  std::free(bytes);
+Bounce make_bounce(std::uint64_t bytes) {
+  const std::uint64_t room = std::max(round_up(bytes, kBounceAlignment), kBounceAlignment);
+  Bounce bounce(static_cast<std::byte*>(std::aligned_alloc(kBounceAlignment, room)));
+  CAIRN_CHECK(bounce != nullptr);
+  return bounce;
 }
 
 LoadPath::Load::Load(LoadPath& path, NamespaceState& ns, std::span<LoadTarget> targets,
@@ -56,17 +57,19 @@ bool LoadPath::Load::copy_from_hot(std::size_t index, TierKind served_from) {
   Residency leased;
   if (!path_.reads_.lease_one(ns_, target.key, ids_[index], &leased)) return false;
   const ByteSpan bytes = path_.core_.hot.bytes(leased.hot);
-  if (bytes.size() <= target.buffer.size()) {
+  const absl::StatusOr<ByteRange> part =
+      LoadPath::part_of(ns_, target, target.layers, leased.facts.plain_bytes);
+  if (part.ok()) {
     // glibc's memcpy goes past the caches by itself where a block is large.
-    if (!bytes.empty()) std::memcpy(target.buffer.data(), bytes.data(), bytes.size());
+    if (part->bytes > 0) {
+      std::memcpy(target.buffer.data(), bytes.data() + part->offset, part->bytes);
+    }
     target.found = true;
-    target.bytes = static_cast<std::uint32_t>(bytes.size());
+    target.bytes = part->bytes;
     target.sequence = leased.facts.sequence;
     target.served_from = served_from;
   } else {
-    miss(index, make_error(ErrorCode::invalid_argument,
-                           concat("the block has ", bytes.size(), " bytes, its buffer ",
-                                  target.buffer.size())));
+    miss(index, part.status());
   }
   path_.core_.leases.unpin({&leased.handle, 1});
   return true;
@@ -80,33 +83,9 @@ void LoadPath::Load::miss(std::size_t index, absl::Status status) {
 void LoadPath::Load::hand_over() {
   path_.core_.loop.post([self = shared_from_this()] {
     self->arm_deadline();
-    self->resolve_unknown();
+    self->path_.resolve(self->ns_, self->targets_, self->ids_, self->next_,
+                        [self] { self->advance(); });
   });
-}
-
-void LoadPath::Load::resolve_unknown() {
-  if (path_.recovery_.is_complete()) {
-    advance();
-    return;
-  }
-  auto names = std::make_shared<std::vector<OwnedName>>();
-  names->reserve(targets_.size());
-  std::vector<Unknown> unknown;
-  for (std::size_t i = next_; i < targets_.size(); ++i) {
-    const std::optional<Residency> listed = path_.core_.catalog.find(ids_[i]);
-    if (listed && listed->present()) continue;
-    // Copied: the deadline may strike before the lookup is back.
-    names->push_back({ns_.id, std::string(targets_[i].key.key), targets_[i].key.part});
-    unknown.push_back({ids_[i], names->back().view()});
-  }
-  if (unknown.empty()) {
-    advance();
-    return;
-  }
-  path_.recovery_.resolve(std::move(unknown), false,
-                          [self = shared_from_this(), names](const absl::Status&) {
-                            self->path_.core_.loop.post([self] { self->advance(); });
-                          });
 }
 
 // --- windows ---------------------------------------------------------------------------------
@@ -131,9 +110,10 @@ bool LoadPath::Load::room_for_more() {
 }
 
 void LoadPath::Load::issue_window() {
-  std::vector<FetchWant> wants;
+  std::vector<FetchWant> wants, parts;
   std::uint64_t bytes = 0;
-  for (; next_ < cut_ && wants.size() < kWindowBlocks && bytes < kWindowBytes; ++next_) {
+  for (; next_ < cut_ && wants.size() + parts.size() < kWindowBlocks && bytes < kWindowBytes;
+       ++next_) {
     Residency residency;
     switch (look(next_, &residency)) {
       case Found::copied:
@@ -142,17 +122,19 @@ void LoadPath::Load::issue_window() {
         miss(next_);
         break;
       case Found::below: {
-        const KeyRef& key = targets_[next_].key;
-        bytes += residency.facts.plain_bytes;
-        wants.push_back({.id = ids_[next_],
-                         .name = {ns_.id, key.key, key.part},
-                         .residency = residency,
-                         .tag = next_});
+        const LoadTarget& target = targets_[next_];
+        bytes += part_of(next_, residency.facts.plain_bytes).bytes;
+        (target.layers.is_whole() ? wants : parts)
+            .push_back({.id = ids_[next_],
+                        .name = {ns_.id, target.key.key, target.key.part},
+                        .residency = residency,
+                        .tag = next_});
         break;
       }
     }
   }
-  if (!wants.empty()) issue_reads(std::move(wants));
+  if (!wants.empty()) issue_reads(std::move(wants), false);
+  if (!parts.empty()) issue_reads(std::move(parts), true);
 }
 
 LoadPath::Load::Found LoadPath::Load::look(std::size_t index, Residency* residency) {
@@ -168,28 +150,35 @@ LoadPath::Load::Found LoadPath::Load::look(std::size_t index, Residency* residen
   if (!core.catalog.is_named(ids_[index], {ns_.id, target.key.key, target.key.part})) {
     return Found::miss;
   }
-  if (listed->facts.plain_bytes > target.buffer.size()) {
-    miss(index, make_error(ErrorCode::invalid_argument,
-                           concat("the block has ", listed->facts.plain_bytes,
-                                  " bytes, its buffer ", target.buffer.size())));
+  const auto part = LoadPath::part_of(ns_, target, target.layers, listed->facts.plain_bytes);
+  if (!part.ok()) {
+    miss(index, part.status());
     return Found::copied;
   }
   *residency = *listed;
   return Found::below;
 }
 
-void LoadPath::Load::issue_reads(std::vector<FetchWant> wants) {
+/// Of a block that look() has found.
+ByteRange LoadPath::Load::part_of(std::size_t index, std::uint32_t plain_bytes) const {
+  return *LoadPath::part_of(ns_, targets_[index], targets_[index].layers, plain_bytes);
+}
+
+void LoadPath::Load::issue_reads(std::vector<FetchWant> wants, bool are_parts) {
   std::uint64_t bytes = 0;
   for (const FetchWant& want : wants) {
-    expected_bytes_[want.tag] = want.residency.facts.plain_bytes;
-    bytes += want.residency.facts.plain_bytes;
+    expected_bytes_[want.tag] = part_of(want.tag, want.residency.facts.plain_bytes).bytes;
+    bytes += expected_bytes_[want.tag];
   }
   blocks_under_way_ += wants.size();
   bytes_under_way_ += bytes;
-  const bool joins = std::any_of(wants.begin(), wants.end(), [&](const FetchWant& want) {
+  const auto joining = std::count_if(wants.begin(), wants.end(), [&](const FetchWant& want) {
     return path_.fetcher_.is_under_way(want.id);
   });
-  if ((joins || path_.fetcher_.has_free_room(bytes)) &&
+  // Of a block that is wanted in part, the whole is not read for it.
+  const bool fetches = are_parts ? static_cast<std::size_t>(joining) == wants.size()
+                                 : joining > 0 || path_.fetcher_.has_free_room(bytes);
+  if (fetches &&
       path_.fetcher_.start(ns_.id, wants, shared_from_this(), FetchRoom::free_only).ok()) {
     return;
   }
@@ -200,6 +189,7 @@ void LoadPath::Load::issue_reads(std::vector<FetchWant> wants) {
     window->indices.push_back(want.tag);
     window->names.push_back({want.name.namespace_id, std::string(want.name.key), want.name.part});
     window->facts.push_back(want.residency.facts);
+    window->parts.push_back(part_of(want.tag, want.residency.facts.plain_bytes));
     window->sources.push_back(source_of(want.residency));
   }
   path_.bytes_under_way_.fetch_add(bytes);
@@ -212,18 +202,17 @@ void LoadPath::Load::read_window(const std::shared_ptr<Window>& window) {
   window->bounces.clear();
   for (std::size_t i = 0; i < window->indices.size(); ++i) {
     const BlockFacts& facts = window->facts[i];
-    MutableByteSpan destination = targets_[window->indices[i]].buffer.first(facts.plain_bytes);
+    const ByteRange part = window->parts[i];
+    MutableByteSpan destination = targets_[window->indices[i]].buffer.first(part.bytes);
     if (!direct) {
-      const std::size_t room =
-          std::max<std::size_t>(round_up(facts.plain_bytes, kBounceAlignment), kBounceAlignment);
-      window->bounces.emplace_back(
-          static_cast<std::byte*>(std::aligned_alloc(kBounceAlignment, room)));
-      CAIRN_CHECK(window->bounces.back() != nullptr);
-      destination = {window->bounces.back().get(), facts.plain_bytes};
+      window->bounces.push_back(make_bounce(part.bytes));
+      destination = {window->bounces.back().get(), part.bytes};
     }
     window->reads.push_back({.name = window->names[i].view(),
                              .sequence = facts.sequence,
                              .destination = destination,
+                             .offset = part.offset,
+                             .plain_bytes = facts.plain_bytes,
                              .plain_sum = facts.plain_sum});
   }
   ++window->attempts;
@@ -255,7 +244,8 @@ bool LoadPath::Load::settle(const Window& window, std::size_t at) {
   const Source from = window.sources[at];
   const std::size_t index = window.indices[at];
   absl::Status status = read.status;
-  if (status.ok() && path_.core_.options.paranoid && xxh3_64(read.destination) != facts.plain_sum) {
+  if (status.ok() && path_.core_.options.paranoid && !read.is_part() &&
+      xxh3_64(read.destination) != facts.plain_sum) {
     status = make_error(ErrorCode::corruption, "the payload's sum differs");
   }
   if (status.ok()) {
@@ -264,7 +254,7 @@ bool LoadPath::Load::settle(const Window& window, std::size_t at) {
       std::memcpy(target.buffer.data(), read.destination.data(), read.destination.size());
     }
     target.found = true;
-    target.bytes = facts.plain_bytes;
+    target.bytes = window.parts[at].bytes;
     target.sequence = facts.sequence;
     target.served_from = from.tier;
     path_.core_.meters.counters.add(
@@ -290,8 +280,9 @@ void LoadPath::Load::read_again(const Window& window, std::size_t at, Source sou
   again->indices = {window.indices[at]};
   again->names = {window.names[at]};
   again->facts = {window.facts[at]};
+  again->parts = {window.parts[at]};
   again->sources = {source};
-  again->bytes = window.facts[at].plain_bytes;
+  again->bytes = window.parts[at].bytes;
   again->attempts = window.attempts;
   path_.bytes_under_way_.fetch_add(again->bytes);
   read_window(again);
@@ -351,62 +342,6 @@ void LoadPath::Load::finish() {
   const Callback done = std::move(done_);
   done(absl::OkStatus());
   core.operations.leave();
-}
-
-// --- room ------------------------------------------------------------------------------------
-
-bool LoadPath::has_room() const {
-  const std::uint64_t under_way = bytes_under_way_.load();
-  return under_way == 0 || under_way + kWindowBytes <= core_.options.load_bytes_in_flight_max;
-}
-
-/// One after the other, because the next may take the room, or need none.
-void LoadPath::wake() {
-  if (waiting_.empty() || !has_room()) return;
-  const std::shared_ptr<Load> next = waiting_.front();
-  waiting_.pop_front();
-  next->waits_for_room_ = false;
-  core_.loop.post([this, next] {
-    next->advance();
-    wake();
-  });
-}
-
-// --- the door --------------------------------------------------------------------------------
-
-absl::Status LoadPath::admit(const NamespaceState* ns, std::span<LoadTarget> targets) const {
-  if (ns == nullptr) return make_error(ErrorCode::invalid_argument, "there is no such namespace");
-  for (const LoadTarget& target : targets) {
-    if (!is_valid_key(target.key.key)) {
-      return make_error(ErrorCode::invalid_argument, "a key has 1 to 1024 bytes");
-    }
-  }
-  if (loads_under_way_.load() >= core_.options.load_queue_max) {
-    return make_error(ErrorCode::busy, "too many loads are under way");
-  }
-  return absl::OkStatus();
-}
-
-void LoadPath::load(NamespaceId ns_id, std::span<LoadTarget> targets, const AcquireOptions& options,
-                    std::function<void(absl::Status)> done) {
-  core_.meters.counters.add(Counter::loads);
-  NamespaceState* const ns = core_.namespaces.find(ns_id);
-  absl::Status status = admit(ns, targets);
-  if (status.ok() && !core_.operations.enter()) {
-    status = make_error(ErrorCode::closed, "the engine is closing");
-  }
-  if (!status.ok()) {
-    core_.meters.counters.add_refusal(status);
-    done(std::move(status));
-    return;
-  }
-  loads_under_way_.fetch_add(1);
-  auto load = std::make_shared<Load>(*this, *ns, targets, options, std::move(done));
-  if (load->copy_leading_run() || (core_.cold == nullptr && options.read == Read::prefix)) {
-    load->finish();
-  } else {
-    load->hand_over();
-  }
 }
 
 }  // namespace cairn::detail

@@ -17,6 +17,7 @@
 namespace cairn::detail {
 
 class LoadPath::Load final : public FetchWaiter,
+                             public Windowed,
                              public std::enable_shared_from_this<LoadPath::Load> {
  public:
   using Callback = std::function<void(absl::Status)>;
@@ -33,15 +34,12 @@ class LoadPath::Load final : public FetchWaiter,
   bool is_waiting() const override { return !over_.load(); }
 
  private:
-  struct FreeBytes {
-    void operator()(std::byte* bytes) const;
-  };
-  using Bounce = std::unique_ptr<std::byte, FreeBytes>;
   /// One batch of reads that warm and cold are doing for us, with everything they borrow.
   struct Window {
     std::vector<std::size_t> indices;
     std::vector<OwnedName> names;
     std::vector<BlockFacts> facts;
+    std::vector<ByteRange> parts;
     std::vector<Source> sources;
     std::vector<Bounce> bounces;  // empty: direct
     std::vector<TierRead> reads;
@@ -50,12 +48,12 @@ class LoadPath::Load final : public FetchWaiter,
   };
   enum class Found : std::uint8_t { copied, below, miss };
 
-  void resolve_unknown();
-  void advance();
+  void advance() override;
   void issue_window();
   Found look(std::size_t index, Residency* residency);
   bool copy_from_hot(std::size_t index, TierKind served_from);
-  void issue_reads(std::vector<FetchWant> wants);
+  void issue_reads(std::vector<FetchWant> wants, bool are_parts);
+  ByteRange part_of(std::size_t index, std::uint32_t plain_bytes) const;
   void read_window(const std::shared_ptr<Window>& window);
   void window_done(Window& window);
   void read_again(const Window& window, std::size_t at, Source source);
@@ -77,7 +75,6 @@ class LoadPath::Load final : public FetchWaiter,
   std::size_t cut_;  // the first miss of a prefix; targets_.size() without
   std::size_t blocks_under_way_ = 0;
   std::uint64_t bytes_under_way_ = 0;
-  bool waits_for_room_ = false;
   std::atomic<bool> over_{false};
 };
 
