@@ -359,7 +359,8 @@ TEST_F(LayerLoad, RandomRunsWhileBlocksComeAndGo) {
               world().cold().relocate(world().name(ns_, key));
               break;
             case 2:
-              world().engine().announce(ns_, {&ref, 1}, TimePoint::never());
+              world().engine().announce(ns_, {&ref, 1},
+                                        world().clock().now() + Duration::seconds(1));
               break;
             case 3:
               world().engine().erase(ns_, {&ref, 1}, [](const auto&) {});
@@ -379,6 +380,7 @@ TEST_F(LayerLoad, RandomRunsWhileBlocksComeAndGo) {
       }
       put(keys);
     }
+    world().advance(Duration::seconds(30));  // what was announced is kept until then
     EXPECT_EQ(held(keys), 0U);
   }
 }
