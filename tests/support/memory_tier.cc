@@ -23,21 +23,6 @@ BlockName decode_name(std::string_view encoded) {
 
 }  // namespace
 
-MemoryBytes::MemoryBytes(std::string payload) : text(std::move(payload)) {
-  for (std::size_t at = 0; at < text.size(); at += kChunkBytes) {
-    sums.push_back(xxh3_64(as_bytes(text).subspan(at, std::min(kChunkBytes, text.size() - at))));
-  }
-}
-
-bool MemoryBytes::is_sound(std::size_t offset, std::size_t count) const {
-  for (std::size_t i = offset / kChunkBytes; count > 0 && i * kChunkBytes < offset + count; ++i) {
-    const std::size_t at = i * kChunkBytes;
-    const ByteSpan chunk = as_bytes(text).subspan(at, std::min(kChunkBytes, text.size() - at));
-    if (xxh3_64(chunk) != sums[i]) return false;
-  }
-  return true;
-}
-
 void MemoryMedium::power_cut() {
   for (auto undo = unsynced_.rbegin(); undo != unsynced_.rend(); ++undo) {
     if (undo->before) {

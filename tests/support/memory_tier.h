@@ -28,18 +28,9 @@
 #include "engine/base/mutex.h"
 #include "engine/base/status.h"
 #include "engine/tier.h"
+#include "tests/support/memory_bytes.h"
 
 namespace cairn::test {
-
-/// A payload and the sums of its chunks, taken when it was written.
-struct MemoryBytes {
-  static constexpr std::size_t kChunkBytes = 4096;
-  explicit MemoryBytes(std::string payload);
-  /// Whether those are sound that bytes [offset, offset + count) lie in.
-  bool is_sound(std::size_t offset, std::size_t count) const;
-  std::string text;
-  std::vector<std::uint64_t> sums;
-};
 
 /// What survives the process.
 class MemoryMedium {
