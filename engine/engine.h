@@ -280,12 +280,14 @@ class Engine {
   /// Targets stay alive until done. Read::prefix: targets behind the first miss are not found.
   virtual void load(NamespaceId ns, std::span<LoadTarget> targets, const AcquireOptions& options,
                     std::function<void(absl::Status)> done) = 0;
+  absl::Status load_sync(NamespaceId ns, std::span<LoadTarget> targets,
+                         const AcquireOptions& options = {});
   /// The same layer by layer, in order, so that the first can be computed with while the next are
   /// on their way. A buffer receives the layers asked for in the block's own order. Which blocks
-  /// are loaded is decided once, at the beginning: of each that version and no other, whole or not
-  /// at all. Those in hot are held until the end, as far as leases may hold hot; others may leave
-  /// meanwhile, and such a block is lost, with Read::prefix also those behind it, which the groups
-  /// that follow say and leave out. Nothing is promoted.
+  /// are loaded is decided once, at the beginning: of each that version and no other. Those in hot
+  /// are held until the end, as far as leases may hold hot. Others may leave meanwhile: such a
+  /// block is lost, with Read::prefix also those behind it, and the groups that follow say so and
+  /// go on without. Nothing is promoted.
   /// on_layers runs once for each group, in order, never inside the call and not after done; not
   /// at all where no block is found. At the deadline the rest is not told, and no target `found`.
   /// Found at the end are the blocks of which every layer came. `invalid_argument` where the
@@ -294,8 +296,6 @@ class Engine {
                            const LayerOptions& options,
                            std::function<void(const LoadedLayers&)> on_layers,
                            std::function<void(absl::Status)> done) = 0;
-  absl::Status load_sync(NamespaceId ns, std::span<LoadTarget> targets,
-                         const AcquireOptions& options = {});
   /// Wanted soon: fetched into hot ahead of demand, as far as room and bandwidth allow. Keys
   /// are copied. Returns how many blocks were accepted; the rest is told `later` by omission.
   virtual std::size_t announce(NamespaceId ns, std::span<const KeyRef> keys, Deadline deadline) = 0;

@@ -13,8 +13,8 @@
 //              the caller was told of the deadline
 //
 // Some layers of a block are never promoted: they are copied from hot, joined where somebody
-// fetches the whole block, else read by themselves. load_layers (layer_load.h) reads a run so,
-// layer by layer.
+// fetches the whole block, else read by themselves. load_layers (layer_load.h) goes through a run
+// layer by layer, and waits for nobody's fetch: it would be late with the first.
 //
 // Threading:  thread-safe.
 // Blocking:   cpu: copies.
