@@ -172,6 +172,7 @@ void Catalog::Impl::store_name(BlockHandle handle, BlockHandle before, const Blo
   if (handle != before) storage.names.set(handle, name.key, name.part);
   // Nothing is known of the new version; but the removal of the old one is not synced for that.
   if (slot.durable) slot.durable = false;
+  if (slot.it_has_left_cold) slot.it_has_left_cold = false;
   if (left_cold) slot.left_cold = true;
 }
 

@@ -50,6 +50,7 @@ struct Residency {
   BlockHandle handle = 0;        // what release() takes; meaningful while a lease is held
   bool pinned = false;           // by a count, or for good by facts.pinned
   bool leased = false;
+  bool left_cold = false;  // this version was in cold, and was given up there
   bool present() const { return tier() != TierKind::none; }
   /// The hottest that has it.
   TierKind tier() const {
@@ -60,6 +61,8 @@ struct Residency {
   bool is_last_copy() const {
     return int{!hot.is_null()} + int{!warm.is_null()} + int{!cold.is_null()} == 1;
   }
+  /// In memory alone, and never was in cold: what nobody has written yet.
+  bool is_dirty() const { return present() && cold.is_null() && !left_cold; }
   Location in(TierKind tier) const {
     if (tier == TierKind::hot) return hot;
     return tier == TierKind::warm ? warm : cold;
@@ -160,8 +163,8 @@ class Catalog {
   /// block everything is filled in but warm, cold, cold_bytes and facts.parent (they would cost
   /// another cache line; find() has them). `out` has ids.size() elements.
   std::size_t lease_hot(std::span<const BlockId> ids, Read read, std::span<Residency> out);
-  /// One lease of a block that is in hot, for moving it: no use of it, so its recency stays.
-  bool lease_to_move(BlockId id, Residency* out);
+  /// Pins one block that is in hot without renewing its recency: for who writes it down.
+  bool lease_unused(BlockId id, Residency& out);
   /// Ends one lease of each. Hot locations of entries that were removed meanwhile and whose
   /// last lease this was are appended to `freeable`.
   void release(std::span<const BlockId> ids, std::span<const Location> hot,

@@ -122,6 +122,8 @@ Residency Catalog::Impl::describe(BlockHandle handle) const {
   residency.warm = record.warm;
   residency.cold = record.cold;
   residency.cold_bytes = record.cold_bytes();
+  // A cache line that only blocks without a copy in cold cost.
+  residency.left_cold = record.cold.is_null() && storage.names[handle].it_has_left_cold;
   residency.facts.parent = links.parent_id(handle).value_or(BlockId{});
   return residency;
 }
@@ -217,11 +219,11 @@ std::size_t Catalog::lease_hot(std::span<const BlockId> ids, Read read, std::spa
   return leased;
 }
 
-bool Catalog::lease_to_move(BlockId id, Residency* out) {
+bool Catalog::lease_unused(BlockId id, Residency& out) {
   std::uint64_t first_bytes = 0;
-  const bool leased = impl_->lease_locked(id, *out, first_bytes);
+  if (!impl_->lease_locked(id, out, first_bytes)) return false;
   if (first_bytes != 0) impl_->leased_bytes.fetch_add(first_bytes, std::memory_order_relaxed);
-  return leased;
+  return true;
 }
 
 std::uint64_t Catalog::leased_bytes() const {

@@ -26,7 +26,7 @@ void Names::set(BlockHandle handle, std::string_view key, Part part) {
   }
   slot.length_ = static_cast<std::uint16_t>(key.size());
   slot.part_ = part;
-  slot.durable = slot.left_cold = false;
+  slot.durable = slot.left_cold = slot.it_has_left_cold = false;
   if (key.empty()) return;
   if (key.size() <= NameSlot::kInlineKeyBytes) {
     std::memcpy(slot.bytes_.data(), key.data(), key.size());
@@ -96,7 +96,7 @@ void Catalog::set_left_cold(BlockId id) {
   MutexLock lock(shard.mutex);
   NameSlot* const name = impl_->present_name(shard, id);
   if (name == nullptr) return;
-  name->left_cold = true;
+  name->left_cold = name->it_has_left_cold = true;
   name->durable = false;
 }
 

@@ -34,9 +34,10 @@ class alignas(64) NameSlot {
   Part part() const { return part_; }
   bool is(std::string_view key, Part part) const { return part == part_ && key == this->key(); }
 
-  /// What is known of the version in cold; both go with the name.
-  bool durable = false;    // its record and its index entry are synced
-  bool left_cold = false;  // evicted from there while still in hot
+  /// What is known of the version in cold; all go with the name.
+  bool durable = false;               // its record and its index entry are synced
+  bool left_cold : 1 = false;         // it, or one before it, was evicted from there
+  bool it_has_left_cold : 1 = false;  // it itself, while still in memory
 
  private:
   friend class Names;

@@ -101,6 +101,21 @@ bool EngineCore::is_cold_limited(const NamespaceState& ns, std::uint64_t growth)
   return catalog.usage(ns.id).cold_bytes + pending + growth > limit;
 }
 
+bool EngineCore::has_policy(NamespaceId id, WritePolicy policy) const {
+  const NamespaceState* const ns = namespaces.find(id);
+  // Relaxed: a switch says nothing about blocks that are on their way out in that moment.
+  return ns != nullptr && ns->write_policy.load(std::memory_order_relaxed) == policy;
+}
+
+bool EngineCore::is_owed(const Residency& residency) const {
+  return cold != nullptr && residency.is_dirty() &&
+         has_policy(residency.namespace_id, WritePolicy::back);
+}
+
+bool EngineCore::is_selective(const Residency& residency) const {
+  return cold != nullptr && has_policy(residency.namespace_id, WritePolicy::selective);
+}
+
 void EngineCore::free_replaced(const Residency& replaced) {
   free_in_memory(replaced);
   if (!replaced.cold.is_null() && cold != nullptr) cold->free({&replaced.cold, 1});

@@ -60,6 +60,12 @@ struct EngineCore {
   /// Whether the namespace's own limit is in the way.
   bool is_cold_limited(const NamespaceState& ns, std::uint64_t growth) const;
 
+  /// Acknowledged in memory by a namespace that writes back, and not written yet: while there is
+  /// anything else to drop it stays.
+  bool is_owed(const Residency& residency) const;
+  /// Of a namespace that writes to cold what is seen a second time.
+  bool is_selective(const Residency& residency) const;
+
   /// Frees what a publication or removal took out. A leased hot copy comes back through its
   /// lease instead.
   void free_replaced(const Residency& replaced);
@@ -108,6 +114,8 @@ struct EngineCore {
   std::atomic<std::uint64_t> cold_changes_begun{0}, cold_changes_ended{0};
 
  private:
+  bool has_policy(NamespaceId ns, WritePolicy policy) const;
+
   std::atomic<std::uint64_t> memory_sequence_{1};  // where there is no cold tier
 };
 

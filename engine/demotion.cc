@@ -53,7 +53,7 @@ std::shared_ptr<Mover::Demotion> Mover::begin_demotion(const std::vector<Victim>
 bool Mover::lease_victim(Demotion& demotion, Victim victim) {
   std::optional<OwnedName> name = core_.catalog.name_of(victim.id);
   Residency leased;
-  if (!name || !core_.catalog.lease_to_move(victim.id, &leased)) {
+  if (!name || !core_.catalog.lease_unused(victim.id, leased)) {
     core_.meters.moves.stayed(demotion.kind, Outcome::gone);
     return false;
   }
@@ -232,9 +232,19 @@ Mover::Demoted Mover::start_filling_cold(const std::vector<Victim>& victims, Tie
   }
   const std::vector<std::uint32_t> sizes = demotion->sizes();
   std::vector<Location> locations(sizes.size());
-  if (!core_.reserve_cold(*demotion->ns, demotion->growth, sizes, locations).ok()) {
+  const absl::Status reserved =
+      core_.reserve_cold(*demotion->ns, demotion->growth, sizes, locations);
+  if (!reserved.ok()) {
     core_.meters.moves.stayed(kind, Outcome::no_room, sizes.size());
-    return give_up(Demoted::refused);
+    give_up(Demoted::refused);
+    const bool any_owed =
+        std::any_of(demotion->victims.begin(), demotion->victims.end(),
+                    [this](const Victim& victim) { return would_drop_owed(victim); });
+    if (any_owed && has_code(reserved, ErrorCode::busy)) retry_later();
+    if (any_owed && has_code(reserved, ErrorCode::no_space)) {
+      make_room_for_owed(*demotion->ns, demotion->growth);
+    }
+    return Demoted::refused;
   }
   if (!core_.operations.enter()) {
     core_.settle_cold(*demotion->ns, demotion->growth);
@@ -289,6 +299,7 @@ void Mover::filled_cold(Demotion& demotion, std::size_t i) {
   write.image.reset();
   if (!demotion.handles.empty()) core_.leases.unpin({&demotion.handles[i], 1});
   const std::uint32_t bytes = victim.residency.facts.plain_bytes;
+  const bool is_owed = core_.is_owed(victim.residency);
   if (write.status.ok()) {
     core_.meters.counters.add(Counter::cold_bytes_written, bytes);
     Residency replaced;
@@ -299,6 +310,10 @@ void Mover::filled_cold(Demotion& demotion, std::size_t i) {
       return;
     }
     victim.residency.cold = write.location;
+    if (is_owed) {
+      core_.meters.counters.add(Counter::written_back_blocks);
+      core_.meters.counters.add(Counter::written_back_bytes, bytes);
+    }
     core_.free_replaced(replaced);
     core_.meters.moves.moved(demotion.kind, 1, bytes);
   } else {
@@ -306,8 +321,10 @@ void Mover::filled_cold(Demotion& demotion, std::size_t i) {
     if (demotion.kind == MoveKind::warm_to_cold && has_code(write.status, ErrorCode::corruption)) {
       discard_warm(victim.id, victim.residency.facts.sequence, victim.residency.warm);
     }
+    if (is_owed) core_.meters.counters.add(Counter::write_failed);
   }
   core_.gates.leave(victim.id);
+  if (is_owed && !write.status.ok()) return;  // and stays
   // Backed now, or a last copy that cold would not take: either way it was to go.
   if (demotion.kind == MoveKind::hot_to_cold) {
     evict_hot_copy(victim);

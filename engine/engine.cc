@@ -20,6 +20,7 @@
 #include "engine/recovery.h"
 #include "engine/token_ids.h"
 #include "engine/token_index.h"
+#include "engine/write_back.h"
 #include "engine/write_path.h"
 
 namespace cairn {
@@ -72,6 +73,7 @@ class EngineImpl final : public Engine {
         reads_(core_, recovery_, fetcher_, mover_, expirer_),
         loads_(core_, recovery_, fetcher_, mover_, reads_, expirer_),
         writes_(core_, recovery_, mover_, expirer_, tokens_),
+        write_back_(core_, writes_),
         eraser_(core_, recovery_, mover_, tokens_),
         pins_(core_, recovery_),
         announcer_(core_, recovery_, fetcher_, reads_),
@@ -82,6 +84,11 @@ class EngineImpl final : public Engine {
 
   void start() {
     reads_.set_on_delivered([this](std::span<const BlockId> ids) { announcer_.delivered(ids); });
+    reads_.set_on_seen(
+        [this](NamespaceState& ns, std::span<const BlockId> ids) { write_back_.seen(ns, ids); });
+    writes_.set_on_kept([this](NamespaceState& ns, std::span<const BlockId> again, bool by_policy) {
+      write_back_.kept(ns, again, by_policy);
+    });
     if (core_.cold != nullptr) {
       core_.cold->set_relocated([this](BlockId id, Location from, Location to) {
         return recovery_.relocated(id, from, to);
@@ -113,7 +120,18 @@ class EngineImpl final : public Engine {
     }
     CAIRN_RETURN_IF_ERROR(tokens_.open(*state, options.token_index_bytes));
     if (options.verify_tokens) state->verifies_tokens.store(true);
+    if (options.write_policy) {
+      CAIRN_RETURN_IF_ERROR(set_write_policy(state->id, *options.write_policy));
+    }
     return state->id;
+  }
+  absl::Status set_write_policy(NamespaceId id, WritePolicy policy) override {
+    NamespaceState* const ns = core_.namespaces.find(id);
+    if (ns == nullptr) return make_error(ErrorCode::invalid_argument, "there is no such namespace");
+    if (!core_.operations.enter()) return make_error(ErrorCode::closed, "the engine is closing");
+    write_back_.set_policy(*ns, policy);
+    core_.operations.leave();
+    return absl::OkStatus();
   }
   std::vector<NamespaceInfo> namespaces() const override { return core_.namespaces.list(); }
   absl::Status set_limits(NamespaceId id, const NamespaceLimits& limits) override {
@@ -231,7 +249,9 @@ class EngineImpl final : public Engine {
   absl::Status wait_recovered(Deadline deadline) override { return recovery_.wait(deadline); }
   absl::Status flush() override {
     if (!core_.operations.enter()) return make_error(ErrorCode::closed, "the engine is closing");
-    absl::Status status = sync_cold();
+    absl::Status status = write_out();
+    const absl::Status synced = sync_cold();
+    if (!synced.ok()) status = synced;
     core_.operations.leave();
     return status;
   }
@@ -248,6 +268,7 @@ class EngineImpl final : public Engine {
     }
     return ids;
   }
+  absl::Status write_out();
   absl::Status sync_cold();
   bool verifies_tokens(NamespaceId id) const {
     const NamespaceState* const ns = core_.namespaces.find(id);
@@ -258,6 +279,7 @@ class EngineImpl final : public Engine {
     return make_error(ErrorCode::invalid_argument,
                       "this namespace verifies token ids: blocks go with theirs (token_ids.h)");
   }
+  void add_namespaces(EngineStats& stats) const;
 
   EngineCore core_;
   Mover mover_;
@@ -268,6 +290,7 @@ class EngineImpl final : public Engine {
   ReadPath reads_;
   LoadPath loads_;
   WritePath writes_;
+  WriteBack write_back_;
   Eraser eraser_;
   Pins pins_;
   Announcer announcer_;
@@ -303,6 +326,18 @@ absl::StatusOr<std::vector<SubtreeBlock>> EngineImpl::subtree(NamespaceId ns, co
   return blocks;
 }
 
+/// What memory alone has and cold is to have. Inside core_.operations.
+absl::Status EngineImpl::write_out() {
+  Completion written;
+  absl::Status status;
+  write_back_.write_out([&](absl::Status result) {
+    status = std::move(result);
+    written.notify();
+  });
+  written.wait([this] { return pump(); });
+  return status;
+}
+
 absl::Status EngineImpl::sync_cold() {
   if (core_.cold == nullptr || core_.read_only) return absl::OkStatus();
   Completion synced;
@@ -322,10 +357,15 @@ absl::Status EngineImpl::close() {
   }
   core_.operations.shut();
   core_.operations.wait_empty(core_.parts.pump);
+  // Nobody puts any more: what is dirty now is all that there will be.
+  core_.operations.enter_alone();
+  absl::Status status = write_out();
+  core_.operations.leave();
+  core_.operations.wait_empty(core_.parts.pump);
   core_.loop.end([this] { return pump(); });
   recovery_.abandon();
-  absl::Status status = hot_list_.save();
-  if (absl::Status saved = tokens_.save(); !saved.ok()) status = std::move(saved);
+  if (const absl::Status saved = hot_list_.save(); !saved.ok()) status = saved;
+  if (const absl::Status saved = tokens_.save(); !saved.ok()) status = saved;
   if (core_.warm != nullptr) core_.warm->close();
   if (core_.cold != nullptr) {
     // A tier that is degraded cannot sync; closing goes on, and the store is then not clean.
@@ -349,8 +389,25 @@ EngineStats EngineImpl::stats() const {
     stats.codec = core_.cold->codec();
     stats.opened_clean = core_.cold->opened_clean();
   }
+  add_namespaces(stats);
+  stats.leases_open = core_.leases.open_leases();
+  stats.blocks_pinned = pins_.pinned_blocks();
+  stats.pins = pins_.by_owner();
+  stats.catalog_blocks = core_.catalog.blocks();
+  stats.catalog_bytes =
+      core_.catalog.memory_bytes() + core_.catalog.name_bytes() + expirer_.bytes();
+  stats.orphans = core_.catalog.orphans();
+  stats.recovered = recovery_.is_complete();
+  stats.recovery_s = recovery_.seconds();
+  return stats;
+}
+
+void EngineImpl::add_namespaces(EngineStats& stats) const {
+  const absl::flat_hash_map<NamespaceId, DirtyUsage> dirty = write_back_.dirty();
   for (const NamespaceState* ns : core_.namespaces.all()) {
     const NamespaceUsage usage = core_.catalog.usage(ns->id);
+    const auto found = dirty.find(ns->id);
+    const DirtyUsage unwritten = found == dirty.end() ? DirtyUsage{} : found->second;
     stats.hot.payload_bytes += usage.hot_bytes;
     stats.warm.payload_bytes += usage.warm_bytes;
     stats.cold.payload_bytes += usage.cold_bytes;
@@ -366,20 +423,13 @@ EngineStats EngineImpl::stats() const {
                                 .cold_bytes = usage.cold_bytes,
                                 .hot_limit_bytes = ns->hot_limit.load(std::memory_order_relaxed),
                                 .cold_limit_bytes = ns->cold_limit.load(std::memory_order_relaxed),
+                                .write_policy = ns->write_policy.load(std::memory_order_relaxed),
+                                .dirty_blocks = unwritten.blocks,
+                                .dirty_bytes = unwritten.bytes,
                                 .lookups = ns->lookups.load(std::memory_order_relaxed),
                                 .hits = ns->hits.load(std::memory_order_relaxed),
                                 .token_index = TokenIndex::stats(*ns)});
   }
-  stats.leases_open = core_.leases.open_leases();
-  stats.blocks_pinned = pins_.pinned_blocks();
-  stats.pins = pins_.by_owner();
-  stats.catalog_blocks = core_.catalog.blocks();
-  stats.catalog_bytes =
-      core_.catalog.memory_bytes() + core_.catalog.name_bytes() + expirer_.bytes();
-  stats.orphans = core_.catalog.orphans();
-  stats.recovered = recovery_.is_complete();
-  stats.recovery_s = recovery_.seconds();
-  return stats;
 }
 
 }  // namespace

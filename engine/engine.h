@@ -201,14 +201,14 @@ struct PutBlock {
 };
 
 struct PutOptions {
-  Durability durability = Durability::written;
+  std::optional<Durability> durability;  // unset: what the namespace's write policy says
   Links links = Links::inferred;
   Hash128 token_root;  // TokenSpace::root of what is put
 };
 
 enum class PutOutcome : std::uint8_t {
-  stored = 0,       // new, at the durability asked for
-  already_present,  // content-addressed: the first bytes were kept, at the durability asked for
+  stored = 0,       // new
+  already_present,  // content-addressed: the first bytes were kept
   replaced,         // mutable: a newer version
   failed,           // see status
 };
@@ -216,6 +216,7 @@ enum class PutOutcome : std::uint8_t {
 struct PutResult {
   PutOutcome outcome = PutOutcome::failed;
   std::uint64_t sequence = 0;
+  Durability durability = Durability::memory;  // acknowledged: what was asked for, or more
   absl::Status status;
 };
 
@@ -237,6 +238,16 @@ class Engine {
   virtual absl::StatusOr<NamespaceId> open_namespace(const NamespaceDescriptor& descriptor,
                                                      const NamespaceOptions& options = {}) = 0;
   virtual std::vector<NamespaceInfo> namespaces() const = 0;
+  /// What a put is acknowledged at that names no durability, and when its blocks go to cold:
+  ///   through    `written`. They are there before.
+  ///   back       `memory`. They stay dirty until they leave memory in the background, or flush(),
+  ///              close() or a put that asks for more. For want of room all else goes before them.
+  ///   selective  `memory`. A block goes to cold in the background when it is put a second time or
+  ///              delivered to a reader; until then it may be dropped, by flush() and close() too.
+  /// A durability that is named is kept under each. Applies to puts that come after, also while
+  /// others run; switched to `through`, what is dirty is written in the background. Until the
+  /// engine is closed: the store does not keep it. Without cold all acknowledge `memory`.
+  virtual absl::Status set_write_policy(NamespaceId ns, WritePolicy policy) = 0;
   /// Limits of its own, inside those of the tiers, until the engine is closed. At a limit a put
   /// or a promotion evicts blocks of this namespace and no other. Lowered, what is beyond goes at
   /// once, but for what is leased or pinned; until that has gone nothing new comes in.
@@ -349,9 +360,12 @@ class Engine {
   /// end that error, and `no_space` where metadata_bytes has no room for all that is there: then it
   /// stays so, and all is served, but what is not listed is looked up in the index.
   virtual absl::Status wait_recovered(Deadline deadline) = 0;
-  /// Everything acknowledged before is durable when it returns.
+  /// Everything acknowledged as `written` before is durable when it returns, and so is what was
+  /// dirty of namespaces that write back, and what was seen a second time. What could not be
+  /// written is dirty still, counted, and the first reason is returned.
   virtual absl::Status flush() = 0;
-  /// Refuses new work, finishes what is under way, saves the hot list, marks the store clean.
+  /// Refuses new work, finishes what is under way, writes what flush() would, saves the hot list,
+  /// marks the store clean. What cannot be written then is lost, counted and logged.
   /// Waits for the device where it owes an answer: the kernel writes into the buffers until then.
   /// Idempotent; also called by the destructor.
   virtual absl::Status close() = 0;

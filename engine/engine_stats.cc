@@ -178,6 +178,15 @@ EngineStats snapshot(const EngineMeters& meters) {
   stats.moves = meters.moves.summary();
   stats.free_demotions = total(Counter::free_demotions);
   stats.spares_dropped = total(Counter::spares_dropped);
+  stats.write_back = {.written_back_blocks = total(Counter::written_back_blocks),
+                      .written_back_bytes = total(Counter::written_back_bytes),
+                      .second_sight_blocks = total(Counter::second_sight_blocks),
+                      .second_sight_bytes = total(Counter::second_sight_bytes),
+                      .refused_queue_full = total(Counter::write_queue_full),
+                      .refused_no_room = total(Counter::write_no_room),
+                      .refused_failed = total(Counter::write_failed),
+                      .dropped_blocks = total(Counter::dirty_dropped_blocks),
+                      .dropped_bytes = total(Counter::dirty_dropped_bytes)};
   stats.cold = {.hits = total(Counter::cold_hits),
                 .bytes_read = total(Counter::cold_bytes_read),
                 .bytes_written = total(Counter::cold_bytes_written),

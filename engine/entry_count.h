@@ -31,6 +31,12 @@ class EntryCount {
     CAIRN_CHECK(inside_ > 0);
     ++inside_;
   }
+  /// For who has shut it and waited until it was empty, and has something left to do in there.
+  void enter_alone() {
+    MutexLock lock(mutex_);
+    CAIRN_CHECK(shut_ && inside_ == 0);
+    ++inside_;
+  }
   void leave() {
     // Notified under the lock: who waits may destroy this object as soon as it gets the lock.
     MutexLock lock(mutex_);

@@ -46,8 +46,8 @@ absl::Status Fetcher::reserve(NamespaceId ns, std::span<const std::uint32_t> siz
     absl::Status status = core_.hot.reserve(ns, sizes, slots);
     if (status.ok()) return status;
     if (!has_code(status, ErrorCode::no_space)) return status;
-    const Standing most = room == FetchRoom::evict ? Standing::last_copy : Standing::backed;
-    if (room == FetchRoom::free_only || !mover_.make_hot_room(ns, sizes, most)) {
+    const auto make = room == FetchRoom::evict ? Mover::HotRoom::welcome : Mover::HotRoom::backed;
+    if (room == FetchRoom::free_only || !mover_.make_hot_room(ns, sizes, make)) {
       return make_error(ErrorCode::no_space, "hot is full of blocks that are in use");
     }
   }

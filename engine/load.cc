@@ -331,6 +331,7 @@ void LoadPath::Load::finish() {
       target.served_from = TierKind::none;
     }
     if (!target.found) continue;
+    path_.reads_.note_seen(ns_, {&ids_[i], 1});
     served.push_back({.bytes = ByteSpan(target.buffer).first(target.bytes),
                       .found = true,
                       .served_from = target.served_from,

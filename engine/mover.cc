@@ -6,44 +6,83 @@
 #include <utility>
 
 namespace cairn::detail {
+namespace {
+
+// So many candidates are looked at before a block goes that is to be written yet.
+constexpr std::size_t kOwedLooksMax = 4096;
+
+}  // namespace
 
 // --- hot -------------------------------------------------------------------------------------
 
-bool Mover::make_hot_room(NamespaceId ns, std::span<const std::uint32_t> sizes, Standing most) {
+bool Mover::make_hot_room(NamespaceId ns, std::span<const std::uint32_t> sizes, HotRoom room) {
   std::uint64_t bytes = 0;
   for (const std::uint32_t size : sizes) bytes += size;
-  if (core_.hot.is_limited(ns, sizes)) return evict_hot_of(ns, bytes) > 0;
-  // What another tier keeps costs nothing to drop; only then the blocks that were promised no more
-  // than memory.
-  std::uint64_t freed = evict_hot(bytes, Standing::backed);
-  if (freed < bytes && most > Standing::backed) freed += evict_hot(bytes - freed, most);
+  if (core_.hot.is_limited(ns, sizes)) return evict_hot_of(ns, bytes, room) > 0;
+  // What another tier keeps costs nothing to drop; then blocks that were promised no more than
+  // memory; and last those that are to be written yet.
+  std::uint64_t freed = evict(TierKind::hot, bytes, Standing::backed, Owed::stays);
+  if (freed < bytes && room != HotRoom::backed) {
+    freed += evict(TierKind::hot, bytes - freed, Standing::last_copy, Owed::stays);
+  }
+  if (freed < bytes && room == HotRoom::needed) {
+    freed += evict(TierKind::hot, bytes - freed, Standing::last_copy, Owed::goes);
+  }
   if (freed == 0 && !anchored_posted_.exchange(true)) {
     core_.loop.post([this] { demote_anchored(); });
   }
   return freed > 0;
 }
 
-std::uint64_t Mover::evict_hot(std::uint64_t bytes, Standing most) {
+std::uint64_t Mover::evict(TierKind tier, std::uint64_t bytes, Standing most, Owed owed) {
   std::uint64_t freed = 0;
+  std::size_t count = kVictimBatch;
   while (freed < bytes) {
     std::uint64_t freed_now = 0;
-    for (const Victim& victim : core_.catalog.victims(TierKind::hot, kVictimBatch, most)) {
+    bool passed_over = false;
+    const std::vector<Victim> victims = core_.catalog.victims(tier, count, most);
+    for (const Victim& victim : victims) {
       if (freed + freed_now >= bytes) break;
-      freed_now += give_up_hot(victim);
+      if (owed == Owed::stays && would_drop_owed(victim)) {
+        passed_over = true;
+      } else {
+        freed_now += evict_from(tier, victim);
+      }
     }
-    if (freed_now == 0) break;
     freed += freed_now;
+    if (freed_now > 0) continue;
+    // Behind what is owed there may be something else.
+    if (!passed_over || victims.size() < count || count == kOwedLooksMax) break;
+    count = kOwedLooksMax;
   }
   return freed;
 }
 
-std::uint64_t Mover::evict_hot_of(NamespaceId ns, std::uint64_t bytes) {
+/// What is owed last.
+std::uint64_t Mover::evict_last_copies(TierKind tier, std::uint64_t bytes) {
+  const std::uint64_t freed = evict(tier, bytes, Standing::last_copy, Owed::stays);
+  if (freed >= bytes) return freed;
+  return freed + evict(tier, bytes - freed, Standing::last_copy, Owed::goes);
+}
+
+std::uint64_t Mover::evict_from(TierKind tier, const Victim& victim) {
+  return tier == TierKind::hot ? give_up_hot(victim) : evict_warm_copy(victim);
+}
+
+std::uint64_t Mover::evict_hot_of(NamespaceId ns, std::uint64_t bytes, HotRoom room) {
+  const std::uint64_t freed = evict_hot_of(ns, bytes, Owed::stays);
+  if (freed >= bytes || room != HotRoom::needed) return freed;
+  return freed + evict_hot_of(ns, bytes - freed, Owed::goes);
+}
+
+std::uint64_t Mover::evict_hot_of(NamespaceId ns, std::uint64_t bytes, Owed owed) {
   std::uint64_t freed = 0;
   for (std::size_t count = kVictimBatch; freed < bytes; count *= 16) {
     std::uint64_t freed_now = 0;
     const std::vector<Victim> victims = core_.catalog.victims_of(ns, TierKind::hot, count);
     for (const Victim& victim : victims) {
       if (freed + freed_now >= bytes) break;
+      if (owed == Owed::stays && would_drop_owed(victim)) continue;
       freed_now += give_up_hot(victim);
     }
     freed += freed_now;
@@ -88,6 +127,10 @@ bool Mover::evict_copy(const Victim& victim, TierKind tier) {
   tell_evicted({&victim, 1}, tier);
   const bool removed = core_.catalog.remove_copy(victim.id, tier, residency.in(tier));
   core_.gates.leave(victim.id);
+  if (removed && core_.is_owed(residency)) {
+    core_.meters.counters.add(Counter::dirty_dropped_blocks);
+    core_.meters.counters.add(Counter::dirty_dropped_bytes, residency.facts.plain_bytes);
+  }
   return removed;
 }
 
@@ -131,23 +174,11 @@ void Mover::list_again(BlockId id, const BlockName& name, const Residency& was) 
 // --- warm ------------------------------------------------------------------------------------
 
 bool Mover::make_warm_room(std::uint64_t bytes) {
-  std::uint64_t freed = evict_warm(bytes, Standing::spare);
-  if (freed < bytes) freed += evict_warm(bytes - freed, Standing::backed);
-  return freed > 0;
-}
-
-std::uint64_t Mover::evict_warm(std::uint64_t bytes, Standing most) {
-  std::uint64_t freed = 0;
-  while (freed < bytes) {
-    std::uint64_t freed_now = 0;
-    for (const Victim& victim : core_.catalog.victims(TierKind::warm, kVictimBatch, most)) {
-      if (freed + freed_now >= bytes) break;
-      freed_now += evict_warm_copy(victim);
-    }
-    if (freed_now == 0) break;
-    freed += freed_now;
+  std::uint64_t freed = evict(TierKind::warm, bytes, Standing::spare, Owed::stays);
+  if (freed < bytes) {
+    freed += evict(TierKind::warm, bytes - freed, Standing::backed, Owed::stays);
   }
-  return freed;
+  return freed > 0;
 }
 
 std::uint64_t Mover::evict_warm_copy(const Victim& victim) {

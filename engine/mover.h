@@ -21,7 +21,8 @@
 // is held until the index has forgotten it, so no put of the same name can begin before; the space
 // is freed last. A block whose cold write is still in flight is not listed yet and cannot be a
 // victim. A block that was promised only `memory` may be dropped as the last copy; the background
-// first tries to demote it to cold.
+// first tries to demote it to cold. Where its namespace writes back it is owed to cold: it stays
+// while there is anything else to drop. Where its namespace is selective it goes without a try.
 //
 // Where the catalog lists only some of what cold has (core.is_partial), its room is made by
 // forgetting entries: nothing is evicted for it that cold keeps.
@@ -61,17 +62,24 @@ class Mover {
     to_cold_budget_.set_rate(core.options.to_cold_bytes_per_second);
   }
 
-  /// Evicts until blocks of these sizes about fit into hot; of their own namespace, and whatever
-  /// the standing, where its limit is in the way. False when nothing could be evicted.
+  enum class HotRoom : std::uint8_t {
+    backed,   // only what another tier has goes
+    welcome,  // and last copies, but for what is owed to cold
+    needed,   // and that, when nothing else can
+  };
+  /// Evicts until blocks of these sizes about fit into hot; of their own namespace, last copies or
+  /// not, where its limit is in the way. False when nothing could be evicted.
   bool make_hot_room(NamespaceId ns, std::span<const std::uint32_t> sizes,
-                     Standing most = Standing::last_copy);
+                     HotRoom room = HotRoom::needed);
   /// For who found no room in hot: moves down what may not be dropped. `done` runs on the loop,
   /// told whether something has been moved; then it is worth trying again.
   void move_for_hot_room(std::function<void(bool moved)> done);
   /// Drops spares and what cold has until so many bytes of payload are gone from warm. False when
   /// nothing could be dropped.
   bool make_warm_room(std::uint64_t bytes);
-  bool drop_spares(std::uint64_t bytes) { return evict_warm(bytes, Standing::spare) > 0; }
+  bool drop_spares(std::uint64_t bytes) {
+    return evict(TierKind::warm, bytes, Standing::spare, Owed::stays) > 0;
+  }
   /// The same for cold; `only` the namespace that is at its limit. done is told whether anything
   /// was evicted.
   void make_cold_room(std::uint64_t bytes, std::optional<NamespaceId> only,
@@ -111,12 +119,19 @@ class Mover {
     std::vector<ColdRemoval> removals;
     std::vector<Victim> victims;
   };
+  /// Whether what a namespace that writes back has acknowledged, and cold has not, may be dropped.
+  enum class Owed : std::uint8_t { stays, goes };
+  bool would_drop_owed(const Victim& victim) const {
+    return victim.residency.is_last_copy() && core_.is_owed(victim.residency);
+  }
   // In memory. All return the bytes freed.
-  std::uint64_t evict_hot(std::uint64_t bytes, Standing most);
-  std::uint64_t evict_hot_of(NamespaceId ns, std::uint64_t bytes);
+  std::uint64_t evict(TierKind tier, std::uint64_t bytes, Standing most, Owed owed);
+  std::uint64_t evict_last_copies(TierKind tier, std::uint64_t bytes);
+  std::uint64_t evict_hot_of(NamespaceId ns, std::uint64_t bytes, HotRoom room = HotRoom::needed);
+  std::uint64_t evict_hot_of(NamespaceId ns, std::uint64_t bytes, Owed owed);
+  std::uint64_t evict_from(TierKind tier, const Victim& victim);
   std::uint64_t evict_hot_copy(const Victim& victim);
   std::uint64_t give_up_hot(const Victim& victim);
-  std::uint64_t evict_warm(std::uint64_t bytes, Standing most);
   std::uint64_t evict_warm_copy(const Victim& victim);
   bool evict_copy(const Victim& victim, TierKind tier);
   void tell_evicted(std::span<const Victim> victims, TierKind tier) const;
@@ -133,6 +148,7 @@ class Mover {
 
   // Whole blocks.
   bool evict_entries(std::size_t count);
+  bool evict_last_entries(std::size_t count, Owed owed);
   bool evict_in_memory(const Victim& victim);
   bool evict_offered(TierKind tier, std::size_t count,
                      const std::function<bool(std::span<const Victim>)>& take);
@@ -147,6 +163,7 @@ class Mover {
   bool shrink_hot();
   bool shrink_warm();
   bool sink(const std::vector<Victim>& victims, TierKind from);
+  void make_room_for_owed(const NamespaceState& ns, std::uint64_t bytes);
 
   // Down. Victims are of any namespaces; those of the first one's go now.
   enum class Demoted : std::uint8_t {

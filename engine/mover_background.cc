@@ -86,7 +86,7 @@ bool Mover::shrink_hot() {
     } else if (core_.warm != nullptr) {
       to_warm.push_back(victim);
       moving += residency.facts.plain_bytes;
-    } else if (residency.cold.is_null() && !core_.catalog.has_left_cold(victim.id)) {
+    } else if (residency.is_dirty()) {
       // What cold has given up before is not written there a second time.
       only_here.push_back(victim);
       moving += residency.facts.plain_bytes;
@@ -115,14 +115,14 @@ bool Mover::shrink_hot() {
 bool Mover::shrink_warm() {
   const std::uint64_t wanted = warm_excess();
   if (wanted == 0) return false;
-  std::uint64_t freed = evict_warm(wanted, Standing::spare);
+  std::uint64_t freed = evict(TierKind::warm, wanted, Standing::spare, Owed::stays);
   std::uint64_t moving = 0;
   std::vector<Victim> only_here;
   const Standing most = core_.cold != nullptr ? Standing::anchored : Standing::last_copy;
   if (freed >= wanted) return true;
   for (const Victim& victim : core_.catalog.victims(TierKind::warm, 4 * kVictimBatch, most)) {
     if (freed + moving >= wanted) break;
-    if (victim.residency.cold.is_null() && !core_.catalog.has_left_cold(victim.id)) {
+    if (victim.residency.is_dirty()) {
       only_here.push_back(victim);
       moving += victim.residency.facts.plain_bytes;
     } else {
@@ -132,23 +132,39 @@ bool Mover::shrink_warm() {
   return sink(only_here, TierKind::warm) || freed > 0;
 }
 
-/// Last copies go to cold, or go altogether. True when some have gone at once.
+/// Last copies go to cold, or go altogether; what is owed to cold stays until it can go there. True
+/// when some have gone at once.
 bool Mover::sink(const std::vector<Victim>& victims, TierKind from) {
-  if (victims.empty()) return false;
-  switch (demote_to_cold(victims, from)) {
+  std::uint64_t freed = 0;
+  std::vector<Victim> to_cold;
+  for (const Victim& victim : victims) {
+    // Seen once, it is not worth a write; but what hangs on it elsewhere would be lost without it.
+    const std::uint64_t dropped =
+        core_.is_selective(victim.residency) ? evict_from(from, victim) : 0;
+    if (dropped == 0) to_cold.push_back(victim);
+    freed += dropped;
+  }
+  if (to_cold.empty()) return freed > 0;
+  switch (demote_to_cold(to_cold, from)) {
     case Demoted::under_way:
-      return false;
+      return freed > 0;
     case Demoted::over_budget:
       retry_later();
-      return false;
+      return freed > 0;
     case Demoted::refused:
       break;
   }
-  std::uint64_t freed = 0;
-  for (const Victim& victim : victims) {
-    freed += from == TierKind::hot ? evict_hot_copy(victim) : evict_warm_copy(victim);
+  for (const Victim& victim : to_cold) {
+    if (!would_drop_owed(victim)) freed += evict_from(from, victim);
   }
   return freed > 0;
+}
+
+void Mover::make_room_for_owed(const NamespaceState& ns, std::uint64_t bytes) {
+  const bool limited = core_.is_cold_limited(ns, bytes);
+  make_cold_room(bytes, limited ? std::optional(ns.id) : std::nullopt, [this](bool evicted) {
+    if (evicted) note_growth();
+  });
 }
 
 }  // namespace cairn::detail

@@ -54,13 +54,20 @@ bool Mover::evict_entries(std::size_t count) {
       })) {
     return true;
   }
+  return evict_last_entries(count, Owed::stays) || evict_last_entries(count, Owed::goes);
+}
+
+bool Mover::evict_last_entries(std::size_t count, Owed owed) {
   for (const TierKind tier : {TierKind::warm, TierKind::hot}) {
     if (tier == TierKind::warm && core_.warm == nullptr) continue;
     if (evict_offered(tier, count, [&](std::span<const Victim> victims) {
           std::size_t gone = 0;
           for (const Victim& victim : victims) {
             if (gone == count) break;
-            if (victim.residency.cold.is_null() && evict_in_memory(victim)) ++gone;
+            const Residency& residency = victim.residency;
+            if (!residency.cold.is_null()) continue;
+            if (owed == Owed::stays && core_.is_owed(residency)) continue;
+            if (evict_in_memory(victim)) ++gone;
           }
           return gone > 0;
         })) {
@@ -129,10 +136,10 @@ absl::StatusOr<std::uint64_t> Mover::evict_unused(TierKind tier, std::uint64_t t
         usage.used_bytes - std::min(target_bytes, usage.used_bytes), 1, 64 * kMiB);
     std::uint64_t freed_now = 0;
     if (tier == TierKind::hot) {
-      freed_now = evict_hot(wanted, Standing::last_copy);
+      freed_now = evict_last_copies(tier, wanted);
     } else if (tier == TierKind::warm) {
-      freed_now = evict_warm(wanted, Standing::spare);
-      if (freed_now == 0) freed_now = evict_warm(wanted, Standing::last_copy);
+      freed_now = evict(tier, wanted, Standing::spare, Owed::stays);
+      if (freed_now == 0) freed_now = evict_last_copies(tier, wanted);
     } else {
       Completion gone;
       std::size_t evicted = 0;

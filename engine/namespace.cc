@@ -103,6 +103,18 @@ std::string_view namespace_kind_name(NamespaceKind kind) {
   CAIRN_UNREACHABLE();
 }
 
+std::string_view write_policy_name(WritePolicy policy) {
+  switch (policy) {
+    case WritePolicy::through:
+      return "through";
+    case WritePolicy::back:
+      return "back";
+    case WritePolicy::selective:
+      return "selective";
+  }
+  CAIRN_UNREACHABLE();
+}
+
 std::string_view dtype_name(Dtype dtype) {
   switch (dtype) {
     case Dtype::opaque:

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,14 @@ namespace cairn {
 enum class NamespaceKind : std::uint8_t {
   content_addressed = 0,  // a block is immutable; a second put keeps the first bytes
   mutable_ = 1,           // put replaces; versions, expiry, no parents
+};
+
+/// When blocks of a namespace are written to cold, and what a put that names no durability is
+/// acknowledged at. engine.h says more.
+enum class WritePolicy : std::uint8_t {
+  through = 0,  // before the put is acknowledged: `written`
+  back,         // later, when they leave memory: `memory`
+  selective,    // when they are seen a second time: `memory`
 };
 
 enum class Dtype : std::uint8_t { opaque = 0, bf16, fp16, fp8_e4m3, fp8_e5m2, fp32 };
@@ -66,6 +75,7 @@ struct NamespaceOptions {
   /// leaves them out is `invalid_argument`, and so is load, which compares nothing.
   /// Content-addressed namespaces alone.
   bool verify_tokens = false;
+  std::optional<WritePolicy> write_policy;  // unset: stays as it is, `through` at first
 };
 
 absl::Status validate(const NamespaceDescriptor& descriptor);
@@ -82,6 +92,7 @@ struct NamespaceInfo {
 };
 
 std::string_view namespace_kind_name(NamespaceKind kind);
+std::string_view write_policy_name(WritePolicy policy);
 std::string_view dtype_name(Dtype dtype);
 
 }  // namespace cairn

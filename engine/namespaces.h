@@ -45,6 +45,9 @@ struct NamespaceState {
   std::atomic<bool> verifies_tokens{false};  // NamespaceOptions::verify_tokens; never unset
   /// Its token index (token_index.h); null without.
   std::atomic<NamespaceTokens*> tokens{nullptr};
+  std::atomic<WritePolicy> write_policy{WritePolicy::through};
+  /// It writes through by now, and what it kept in memory before is not all in cold yet.
+  std::atomic<bool> owes_writes{false};
 };
 
 class NamespaceTable {

@@ -64,6 +64,9 @@ struct EngineOptions {
   std::uint64_t cold_to_warm_bytes_per_second = 0;
   /// Puts under way; beyond: `busy`, nothing queued.
   std::uint64_t put_bytes_in_flight_max = 256 * kMiB;
+  /// Of namespaces that write selectively: blocks that were seen again and wait to be written.
+  /// Beyond, they wait for the next time that they are seen, and are counted.
+  std::uint32_t second_sight_queue_max = 16'384;
   /// Cold reads under way; beyond, batches wait in order, up to load_queue_max; then `busy`. So
   /// are acquires, while as many wait for the index to say what the catalog does not know yet.
   std::uint64_t load_bytes_in_flight_max = 256 * kMiB;

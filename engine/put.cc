@@ -33,6 +33,16 @@ std::uint64_t copy_and_sum(MutableByteSpan to, ByteSpan from) {
 
 }  // namespace
 
+WritePath::Put::Put(WritePath& path, NamespaceState& ns, const PutOptions& options,
+                    std::uint64_t charge)
+    : path_(path),
+      ns_(ns),
+      links_(options.links),
+      token_root_(options.token_root),
+      durability_(path.durability_of(ns, options)),
+      by_policy_(!options.durability.has_value()),
+      charge_(charge) {}
+
 WritePath::Put::~Put() {
   if (charge_ == 0 && slots_.empty()) return;  // finished: the engine may be gone
   for (const Location slot : slots_) {
@@ -121,9 +131,9 @@ void WritePath::Put::check(const PutBlock& block, Item& item) const {
   } else if (block.payload.size() > path_.core_.block_bytes_max) {
     refuse(ErrorCode::too_large, concat("a block of ", block.payload.size(),
                                         " bytes; the limit is ", path_.core_.block_bytes_max));
-  } else if (ns_.is_mutable() && options_.links == Links::given && !block.parent.empty()) {
+  } else if (ns_.is_mutable() && links_ == Links::given && !block.parent.empty()) {
     refuse(ErrorCode::invalid_argument, "blocks of a mutable namespace have no parents");
-  } else if (options_.links == Links::given && block.parent.size() > kKeyLengthMax) {
+  } else if (links_ == Links::given && block.parent.size() > kKeyLengthMax) {
     refuse(ErrorCode::invalid_argument, "a parent's key has at most 1024 bytes");
   } else if (!ns_.is_mutable() && block.expiry != 0) {
     refuse(ErrorCode::invalid_argument, "blocks of a content-addressed namespace never expire");
@@ -135,8 +145,8 @@ void WritePath::Put::check(const PutBlock& block, Item& item) const {
 
 BlockId WritePath::Put::parent_of(std::span<const PutBlock> blocks, std::size_t index) const {
   const PutBlock& block = blocks[index];
-  if (ns_.is_mutable() || options_.links == Links::absent) return {};
-  if (options_.links == Links::given) {
+  if (ns_.is_mutable() || links_ == Links::absent) return {};
+  if (links_ == Links::given) {
     return block.parent.empty() ? BlockId{} : path_.core_.id_of(ns_.id, {block.parent, block.part});
   }
   // A chain's parts are chains of their own, side by side in the batch.
@@ -158,10 +168,10 @@ void WritePath::Put::start(Callback done) {
   done_ = std::move(done);
   EngineCore& core = path_.core_;
   Task enter_gates = [self = shared_from_this()] {
-    self->asking_ = self->path_.recovery_.ask();
+    if (!self->writes_back_) self->asking_ = self->path_.recovery_.ask();
     self->path_.core_.gates.enter_all(self->gates_, [self] { self->resolve_unknown(); });
   };
-  if (options_.durability == Durability::memory) {
+  if (durability_ == Durability::memory) {
     enter_gates();
   } else {
     takes_turn_ = true;
@@ -172,7 +182,7 @@ void WritePath::Put::start(Callback done) {
 
 void WritePath::Put::resolve_unknown() {
   std::vector<Unknown> unknown;
-  if (asking_.must()) {
+  if (!writes_back_ && asking_.must()) {
     for (const Item& item : items_) {
       if (item.settled) continue;
       const std::optional<Residency> listed = path_.core_.catalog.find(item.id);
@@ -221,6 +231,10 @@ void WritePath::Put::classify() {
 void WritePath::Put::classify_one(Item& item) {
   EngineCore& core = path_.core_;
   const std::optional<Residency> listed = core.catalog.find(item.id);
+  if (writes_back_) {
+    classify_write_back(item, listed.value_or(Residency{}));
+    return;
+  }
   if (!listed || !listed->present()) return;
   if (!core.catalog.is_named(item.id, item.name)) {
     settle(item, make_error(ErrorCode::refused, "another block has the same 128-bit id"));
@@ -245,12 +259,13 @@ void WritePath::Put::classify_present(Item& item, const Residency& listed) {
     return;
   }
   item.outcome = PutOutcome::already_present;
+  if (!listed.cold.is_null()) item.acknowledged = Durability::written;
   const BlockFacts asked = item.facts;
   item.facts = listed.facts;
-  if (options_.durability == Durability::memory) {
+  if (durability_ == Durability::memory) {
     item.settled = true;
   } else if (!listed.cold.is_null()) {
-    item.to_sync = options_.durability == Durability::durable && !core.catalog.is_durable(item.id);
+    item.to_sync = durability_ == Durability::durable && !core.catalog.is_durable(item.id);
     item.settled = !item.to_sync;
   } else {
     // Promised no more than memory so far: the copy there is what cold gets.
@@ -265,32 +280,12 @@ void WritePath::Put::classify_present(Item& item, const Residency& listed) {
   }
 }
 
-bool WritePath::Put::hold_for_upgrade(Item& item, const Residency& listed) {
-  EngineCore& core = path_.core_;
-  Residency leased;
-  if (core.catalog.lease_hot({&item.id, 1}, Read::prefix, {&leased, 1}) == 1) {
-    item.pinned = leased.handle;
-    item.payload = core.hot.bytes(leased.hot);
-    return true;
-  }
-  if (listed.warm.is_null()) return false;
-  absl::StatusOr<StoredImagePtr> image = core.warm->image(listed.warm);
-  if (image.ok()) item.image = *std::move(image);
-  return image.ok();
-}
-
-void WritePath::Put::let_go(Item& item) {
-  if (item.pinned != 0) path_.core_.leases.unpin({&item.pinned, 1});
-  item.pinned = 0;
-  item.image.reset();
-}
-
 // --- into hot --------------------------------------------------------------------------------
 
 /// What goes to cold is handed over group by group while later blocks are still being copied: the
 /// device need not wait for the whole batch.
 void WritePath::Put::place() {
-  const bool to_cold = options_.durability != Durability::memory;
+  const bool to_cold = durability_ != Durability::memory;
   for (std::size_t i = 0; i < items_.size(); ++i) {
     Item& item = items_[i];
     if (item.settled || item.to_sync) continue;
@@ -317,11 +312,15 @@ bool WritePath::Put::place_one(Item& item) {
   }
   EngineCore& core = path_.core_;
   const std::uint32_t size = item.facts.plain_bytes;
+  // What cold will have is not worth a block that nobody else has.
+  const Mover::HotRoom room =
+      durability_ == Durability::memory ? Mover::HotRoom::needed : Mover::HotRoom::welcome;
   absl::Status status = core.hot.reserve(ns_.id, {&size, 1}, {&item.slot, 1});
-  while (has_code(status, ErrorCode::no_space) && path_.mover_.make_hot_room(ns_.id, {&size, 1})) {
+  while (has_code(status, ErrorCode::no_space) &&
+         path_.mover_.make_hot_room(ns_.id, {&size, 1}, room)) {
     status = core.hot.reserve(ns_.id, {&size, 1}, {&item.slot, 1});
   }
-  if (status.ok() || options_.durability != Durability::memory) {
+  if (status.ok() || durability_ != Durability::memory) {
     if (!status.ok()) item.slot = {};
     return true;
   }
@@ -410,27 +409,11 @@ void WritePath::Put::settle(Item& item, absl::Status status) {
 
 void WritePath::Put::finish() {
   EngineCore& core = path_.core_;
-  std::vector<BlockId> stored;
   for (Item& item : items_) {
     if (!item.slot.is_null()) core.free_hot(std::exchange(item.slot, Location{}));
-    if (item.status.ok()) stored.push_back(item.id);
   }
-  core.catalog.touch(stored);
+  std::vector<PutResult> results = writes_back_ ? results_of_write_back() : results_of_put();
   index_tokens();
-  std::vector<PutResult> results(item_of_.size());
-  for (std::size_t i = 0; i < results.size(); ++i) {
-    const Item& item = items_[item_of_[i]];
-    results[i] = {item.outcome, item.facts.sequence, item.status};
-    if (item.status.ok() && !ns_.is_mutable() && sizes_[i] != item.facts.plain_bytes) {
-      results[i].status = make_error(ErrorCode::mismatch, "the batch names the block twice");
-    }
-    if (!results[i].status.ok()) {
-      results[i].outcome = PutOutcome::failed;
-      results[i].sequence = 0;
-    } else if (item.index != i && !ns_.is_mutable()) {
-      results[i].outcome = PutOutcome::already_present;
-    }
-  }
   for (const Location slot : slots_) {
     if (!slot.is_null()) core.free_hot(slot);
   }
@@ -440,7 +423,10 @@ void WritePath::Put::finish() {
   path_.bytes_in_flight_.fetch_sub(std::exchange(charge_, 0));
   core.metadata_reserved.fetch_sub(metadata_reserved_);
   ns_.publishers.leave();
-  count(results);
+  if (!writes_back_) {
+    count(results);
+    tell_kept_in_memory();
+  }
   path_.mover_.note_growth();
   const Callback done = std::move(done_);
   done(std::move(results));
@@ -456,7 +442,32 @@ void WritePath::Put::index_tokens() {
     item.tokens.is_new = item.outcome == PutOutcome::stored;
     present.push_back(item.tokens);
   }
-  path_.tokens_.put(ns_, options_.token_root, present);
+  path_.tokens_.put(ns_, token_root_, present);
+}
+
+std::vector<PutResult> WritePath::Put::results_of_put() {
+  std::vector<BlockId> stored;
+  for (const Item& item : items_) {
+    if (item.status.ok()) stored.push_back(item.id);
+  }
+  path_.core_.catalog.touch(stored);
+  std::vector<PutResult> results(item_of_.size());
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const Item& item = items_[item_of_[i]];
+    results[i] = {item.outcome, item.facts.sequence, std::max(item.acknowledged, durability_),
+                  item.status};
+    if (item.status.ok() && !ns_.is_mutable() && sizes_[i] != item.facts.plain_bytes) {
+      results[i].status = make_error(ErrorCode::mismatch, "the batch names the block twice");
+    }
+    if (!results[i].status.ok()) {
+      results[i].outcome = PutOutcome::failed;
+      results[i].sequence = 0;
+      results[i].durability = Durability::memory;
+    } else if (item.index != i && !ns_.is_mutable()) {
+      results[i].outcome = PutOutcome::already_present;
+    }
+  }
+  return results;
 }
 
 void WritePath::Put::count(const std::vector<PutResult>& results) {

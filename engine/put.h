@@ -23,13 +23,14 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
  public:
   using Callback = std::function<void(std::vector<PutResult>)>;
 
-  Put(WritePath& path, NamespaceState& ns, const PutOptions& options, std::uint64_t charge)
-      : path_(path), ns_(ns), options_(options), charge_(charge) {}
+  Put(WritePath& path, NamespaceState& ns, const PutOptions& options, std::uint64_t charge);
   /// Gives back what it holds of hot and of the bytes in flight.
   ~Put();
 
   /// Takes the blocks in. `slots` are reserved already, one for each block, or empty.
   void prepare(std::span<const PutBlock> blocks, std::vector<Location> slots);
+  /// Instead of prepare(): blocks that memory has and cold is to have, as they are.
+  void prepare_write_back(std::vector<OwnedName> names);
   /// The keys are copied, because the caller's may go before commit.
   void own_keys(std::span<const PutBlock> blocks, std::vector<PutBlock>* owned);
   MutableByteSpan slot_bytes(std::size_t index);
@@ -53,6 +54,7 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
     BlockHandle pinned = 0;      // in hot, by a lease
     StoredImagePtr image;        // or as warm has it
     PutOutcome outcome = PutOutcome::stored;
+    Durability acknowledged = Durability::memory;
     absl::Status status;
   };
   struct Group {
@@ -74,6 +76,7 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
   void classify();
   void classify_one(Item& item);
   void classify_present(Item& item, const Residency& listed);
+  void classify_write_back(Item& item, const Residency& listed);
   bool hold_for_upgrade(Item& item, const Residency& listed);
   void place();
   bool place_one(Item& item);
@@ -96,16 +99,24 @@ class WritePath::Put final : public std::enable_shared_from_this<WritePath::Put>
   void settle(Item& item, absl::Status status);
   void finish();
   void index_tokens();
+  std::vector<PutResult> results_of_put();
+  std::vector<PutResult> results_of_write_back() const;
+  void tell_kept_in_memory() const;
   void count(const std::vector<PutResult>& results);
 
   WritePath& path_;
   NamespaceState& ns_;
-  const PutOptions options_;
+  const Links links_;
+  const Hash128 token_root_;
+  const Durability durability_;
+  const bool by_policy_;  // it named none
+  bool writes_back_ = false;
   std::uint64_t charge_;
   bool takes_turn_ = false;
   Recovery::Asking asking_;                         // until what is unknown has been looked up
   std::vector<std::string> keys_;                   // when owned
   std::vector<std::vector<std::uint32_t>> tokens_;  // likewise
+  std::vector<OwnedName> names_;                    // of what is written back
   std::vector<Item> items_;                         // one for each name
   std::vector<std::size_t> item_of_;                // by index in the request
   std::vector<std::uint32_t> sizes_;                // likewise

@@ -73,13 +73,14 @@ void WritePath::Put::write_group(const std::shared_ptr<Group>& group) {
                              .image = item.image,
                              .location = locations[at]});
   }
-  core.cold->write(group->writes, options_.durability,
+  core.cold->write(group->writes, durability_,
                    [self = shared_from_this(), group] { self->group_written(group); });
 }
 
 void WritePath::Put::no_room(const std::shared_ptr<Group>& group, const absl::Status& status) {
   EngineCore& core = path_.core_;
-  const bool may_wait = core.clock.now() < group->give_up && !core.closing.load();
+  // What is written back is owed, also while the engine is closing.
+  const bool may_wait = core.clock.now() < group->give_up && (writes_back_ || !core.closing.load());
   if (has_code(status, ErrorCode::busy) && may_wait) {
     try_later(group);
     return;
@@ -197,8 +198,8 @@ void WritePath::Put::publish_written(Item& item, TierWrite& write) {
     return;
   }
   core.meters.counters.add(Counter::cold_bytes_written, item.facts.plain_bytes);
-  core.catalog.set_durable(item.id, options_.durability == Durability::durable);
-  if (item.facts.expiry != 0) path_.expirer_.note(item.id, item.facts.expiry);
+  core.catalog.set_durable(item.id, durability_ == Durability::durable);
+  if (item.facts.expiry != 0 && !item.upgrade) path_.expirer_.note(item.id, item.facts.expiry);
   if (!item.slot.is_null() && core.catalog.add_hot(item.id, item.facts.sequence, item.slot)) {
     core.meters.counters.add(Counter::hot_bytes_written, item.facts.plain_bytes);
     item.slot = {};

@@ -181,6 +181,7 @@ void ReadPath::deliver(const Request& request, std::shared_ptr<LeaseState> state
   core_.leases.unpin(beyond);
   state->blocks.resize(run);
   if (on_delivered_) on_delivered_(std::span<const BlockId>(state->ids).first(run));
+  note_seen(*request.ns, std::span<const BlockId>(state->ids).first(run));
   const TimePoint now = core_.clock.now();
   count_request(*request.ns, now - request.began, request.keys.size(), state->blocks);
   core_.leases.hold(*state, now);

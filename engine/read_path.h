@@ -39,6 +39,15 @@ class ReadPath {
   void set_on_delivered(std::function<void(std::span<const BlockId>)> delivered) {
     on_delivered_ = std::move(delivered);
   }
+  /// Told of what leases and loads have delivered of namespaces that write selectively.
+  void set_on_seen(std::function<void(NamespaceState&, std::span<const BlockId>)> seen) {
+    on_seen_ = std::move(seen);
+  }
+  void note_seen(NamespaceState& ns, std::span<const BlockId> ids) {
+    // Relaxed: one load is all that a lookup pays for the policy.
+    if (ns.write_policy.load(std::memory_order_relaxed) != WritePolicy::selective) return;
+    if (on_seen_) on_seen_(ns, ids);
+  }
   /// Pins one block if it is in hot, under this name and alive. Fills `out`.
   bool lease_one(const NamespaceState& ns, const KeyRef& key, BlockId id, Residency* out);
   std::uint64_t leasable_bytes() const { return leasable_bytes_; }
@@ -77,6 +86,7 @@ class ReadPath {
   /// Acquires whose keys the index is being asked for. Each holds copies of them, and gates.
   std::atomic<std::uint32_t> asking_{0};
   std::function<void(std::span<const BlockId>)> on_delivered_;
+  std::function<void(NamespaceState&, std::span<const BlockId>)> on_seen_;
 };
 
 }  // namespace cairn::detail

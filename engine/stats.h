@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/namespace.h"
 #include "engine/tier.h"
 
 namespace cairn {
@@ -75,8 +76,10 @@ struct NamespaceStats {
   std::uint64_t hot_blocks = 0, hot_bytes = 0, warm_blocks = 0, warm_bytes = 0;
   std::uint64_t cold_blocks = 0, cold_bytes = 0;
   std::uint64_t hot_limit_bytes = 0, cold_limit_bytes = 0;  // 0: none
-  std::uint64_t lookups = 0, hits = 0;                      // blocks
-  std::optional<TokenIndexStats> token_index;               // where it has one
+  WritePolicy write_policy = WritePolicy::through;
+  std::uint64_t dirty_blocks = 0, dirty_bytes = 0;  // in memory alone, and never were in cold
+  std::uint64_t lookups = 0, hits = 0;              // blocks
+  std::optional<TokenIndexStats> token_index;       // where it has one
 };
 
 /// Blocks that two owners have pinned count for both.
@@ -85,11 +88,24 @@ struct PinStats {
   std::uint64_t blocks = 0, bytes = 0;
 };
 
+/// What was acknowledged in memory and written to cold later, or was not. Payload.
+struct WriteBackStats {
+  std::uint64_t written_back_blocks = 0, written_back_bytes = 0;
+  std::uint64_t second_sight_blocks = 0, second_sight_bytes = 0;
+  // Not written, and dirty still:
+  std::uint64_t refused_queue_full = 0;  // seen again while too many others waited
+  std::uint64_t refused_no_room = 0;     // cold is full of what may not go
+  std::uint64_t refused_failed = 0;      // the medium
+  // Of namespaces that write back: the last copy went for want of room.
+  std::uint64_t dropped_blocks = 0, dropped_bytes = 0;
+};
+
 struct EngineStats {
   TierStats hot, warm, cold;
   std::array<MoveStats, kMoveKinds> moves;  // by MoveKind
   std::uint64_t free_demotions = 0;         // hot copies that left where warm had a spare
   std::uint64_t spares_dropped = 0;
+  WriteBackStats write_back;
   std::vector<NamespaceStats> namespaces;
   // requests
   std::uint64_t matches = 0, acquires = 0, loads = 0, puts = 0, erases = 0, announces = 0;

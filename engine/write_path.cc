@@ -20,6 +20,13 @@ std::vector<PutResult> all_failed(std::size_t count, const absl::Status& status)
 
 }  // namespace
 
+Durability WritePath::durability_of(const NamespaceState& ns, const PutOptions& options) const {
+  if (options.durability) return *options.durability;
+  const bool writes_first = core_.cold != nullptr &&
+                            ns.write_policy.load(std::memory_order_relaxed) == WritePolicy::through;
+  return writes_first ? Durability::written : Durability::memory;
+}
+
 absl::Status WritePath::admit(NamespaceId id, std::span<const PutBlock> blocks,
                               const PutOptions& options, std::uint64_t* charge) {
   if (core_.closing.load()) return make_error(ErrorCode::closed, "the engine is closing");
@@ -29,10 +36,11 @@ absl::Status WritePath::admit(NamespaceId id, std::span<const PutBlock> blocks,
   if (core_.read_only) {
     return make_error(ErrorCode::read_only, "the store was opened for reading");
   }
-  if (core_.cold == nullptr && options.durability != Durability::memory) {
+  if (core_.cold == nullptr &&
+      options.durability.value_or(Durability::memory) != Durability::memory) {
     return make_error(
         ErrorCode::invalid_argument,
-        concat("a store in RAM alone cannot promise `", durability_name(options.durability), "`"));
+        concat("a store in RAM alone cannot promise `", durability_name(*options.durability), "`"));
   }
   const std::uint64_t block_tokens = core_.namespaces.find(id)->descriptor.tokens_per_block;
   std::uint64_t wanted = 0;
@@ -74,6 +82,27 @@ void WritePath::put(NamespaceId id, std::span<const PutBlock> blocks, const PutO
   }
   core_.meters.counters.add_refusal(status);
   done(all_failed(blocks.size(), status));
+}
+
+void WritePath::write_back(NamespaceState& ns, std::vector<OwnedName> names,
+                           std::function<void(std::vector<PutResult>)> done) {
+  if (!ns.publishers.enter()) {
+    // What is being cleared is not written any more.
+    done(std::vector<PutResult>(names.size(), PutResult{.outcome = PutOutcome::already_present}));
+    return;
+  }
+  core_.operations.enter_again();
+  // Charged like any other put, but never refused: it gives memory back.
+  std::uint64_t charge = 0;
+  for (const OwnedName& name : names) {
+    const std::optional<Residency> listed = core_.catalog.find(block_id(name.view(), core_.secret));
+    charge += std::max<std::uint64_t>(listed ? listed->facts.plain_bytes : 0, kChargeMin);
+  }
+  bytes_in_flight_.fetch_add(charge);
+  const PutOptions options{.durability = Durability::written, .links = Links::absent};
+  const auto put = std::make_shared<Put>(*this, ns, options, charge);
+  put->prepare_write_back(std::move(names));
+  put->start(std::move(done));
 }
 
 /// Reserved room, and the put that it will become.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // write_path.h — put: how a block comes in, and what its acknowledgement means.
 //
+// Which durability that is the put says, or the namespace's write policy.
+//
 //   admit ─► turn ─► close the gates ─► what is there already? ─► slot in hot, copy, sum
 //        memory:            publish in hot ─► ack
 //        written, durable:  write to cold from the slot ─► publish cold, add hot ─► ack
@@ -51,11 +53,21 @@ class WritePath {
                                                     std::span<const PutBlock> blocks,
                                                     const PutOptions& options);
 
+  /// Writes to cold what memory has and cold does not, as `written`; the caller is inside
+  /// core.operations. Results are in order: `already_present` is what there was nothing to do for.
+  void write_back(NamespaceState& ns, std::vector<OwnedName> names,
+                  std::function<void(std::vector<PutResult>)> done);
+  /// Told of puts that were acknowledged in memory: which of their blocks were there before, and
+  /// whether it was the policy that said so.
+  using Kept = std::function<void(NamespaceState&, std::span<const BlockId> again, bool by_policy)>;
+  void set_on_kept(Kept kept) { on_kept_ = std::move(kept); }
+
   static constexpr Duration kRoomWait = Duration::seconds(10);
 
  private:
   class Put;
   class Batch;
+  Durability durability_of(const NamespaceState& ns, const PutOptions& options) const;
   absl::Status admit(NamespaceId ns, std::span<const PutBlock> blocks, const PutOptions& options,
                      std::uint64_t* charge);
 
@@ -65,6 +77,7 @@ class WritePath {
   Expirer& expirer_;
   TokenIndex& tokens_;
   PutTurns turns_;
+  Kept on_kept_;
   std::atomic<std::uint64_t> bytes_in_flight_{0};
 };
 
