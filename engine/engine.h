@@ -19,9 +19,9 @@
 // The engine knows no device, no codec and no socket: it is handed its tiers.
 //
 // Threading:  thread-safe.
-// Blocking:   what ends in _sync waits for media; open_namespace, clear, flush and close wait
-//             for disk; nothing else waits for anything. Completions run on engine threads:
-//             they must not block, and may call the engine.
+// Blocking:   what ends in _sync waits for media; open_namespace, clear, flush, close and
+//             evict_unused wait for disk; nothing else waits for anything. Completions run on
+//             engine threads: they must not block, and may call the engine.
 // Failure:    a miss is a value. After a failed put the key holds its old block, its new one,
 //             or none, never a mixture, and other keys are untouched. Wrong bytes are never
 //             given: a block that fails a check is a miss, quarantined and counted.
@@ -243,7 +243,8 @@ class Engine {
   ///   back       `memory`. They stay dirty until they leave memory in the background, or flush(),
   ///              close() or a put that asks for more. For want of room all else goes before them.
   ///   selective  `memory`. A block goes to cold in the background when it is put a second time or
-  ///              delivered to a reader; until then it may be dropped, by flush() and close() too.
+  ///              delivered to a reader; seen once, it may be dropped, and close() does not keep
+  ///              it.
   /// A durability that is named is kept under each. Applies to puts that come after, also while
   /// others run; switched to `through`, what is dirty is written in the background. Until the
   /// engine is closed: the store does not keep it. Without cold all acknowledge `memory`.
@@ -337,7 +338,7 @@ class Engine {
   /// Gives up blocks nobody needs any more (a sliding window has passed them): first to go.
   virtual std::size_t demote_early(NamespaceId ns, std::span<const KeyRef> keys) = 0;
   /// Evicts what is not leased, pinned or promised until `tier` uses at most `target_bytes`.
-  /// Returns bytes freed. Blocks: disk, where cold is meant.
+  /// Returns bytes freed. Blocks: disk, where cold is meant, or something is to be written first.
   virtual absl::StatusOr<std::uint64_t> evict_unused(TierKind tier, std::uint64_t target_bytes) = 0;
 
   // --- promises against eviction --------------------------------------------------------

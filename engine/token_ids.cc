@@ -55,7 +55,10 @@ std::vector<PutResult> combine(std::vector<PutResult> results) {
   for (std::size_t i = 0; i + 1 < results.size(); i += 2) {
     const bool beside_failed = results[i + 1].outcome == PutOutcome::failed;
     const bool failed = results[i].outcome == PutOutcome::failed;
+    // Neither is any good without the other.
+    const Durability both = std::min(results[i].durability, results[i + 1].durability);
     combined.push_back(std::move(results[!failed && beside_failed ? i + 1 : i]));
+    combined.back().durability = both;
   }
   return combined;
 }

@@ -14,8 +14,9 @@ namespace {
 // Some groups of a put at once: enough for the device, and gates are not held for long.
 constexpr std::size_t kBatchBlocks = 256;
 constexpr std::uint64_t kBatchBytes = 16 * kMiB;
-// Of what puts may have under way, so that they are not refused for our sake.
-constexpr std::uint64_t kPutsShare = 4;
+// Of what puts may have under way, so that they are not refused for our sake; and of cold, because
+// what a batch has written cannot be evicted for the rest of it.
+constexpr std::uint64_t kShare = 4;
 
 }  // namespace
 
@@ -147,8 +148,10 @@ void WriteBack::finish(const Pass& pass) {
 
 /// Those that are still dirty. Empty: all of the section have been looked at.
 std::vector<OwnedName> WriteBack::next_batch(Section& section) const {
+  const std::uint64_t limit = section.ns->cold_limit.load();
+  const std::uint64_t cold = limit > 0 ? limit : core_.cold->usage().capacity_bytes;
   const std::uint64_t bytes_max =
-      std::min(kBatchBytes, core_.options.put_bytes_in_flight_max / kPutsShare);
+      std::min({kBatchBytes, core_.options.put_bytes_in_flight_max / kShare, cold / kShare});
   std::vector<OwnedName> names;
   std::uint64_t bytes = 0;
   for (; section.next < section.ids.size() && names.size() < kBatchBlocks; ++section.next) {
