@@ -126,14 +126,16 @@ NamespaceId EngineWorld::open_namespace(std::string_view name, NamespaceKind kin
 }
 
 PutResult EngineWorld::put(NamespaceId ns, std::string_view key, std::size_t bytes,
-                           std::uint64_t version, Durability durability, WallMicros expiry) {
+                           std::uint64_t version, std::optional<Durability> durability,
+                           WallMicros expiry) {
   const std::string payload = make_payload(key, version, bytes);
   const PutBlock block{.key = key, .payload = as_bytes(payload), .expiry = expiry};
   return engine_->put_sync(ns, {&block, 1}, {.durability = durability}).at(0);
 }
 
 std::vector<PutResult> EngineWorld::put_chain(NamespaceId ns, const std::vector<std::string>& keys,
-                                              std::size_t bytes, Durability durability) {
+                                              std::size_t bytes,
+                                              std::optional<Durability> durability) {
   std::vector<std::string> payloads;
   payloads.reserve(keys.size());
   std::vector<PutBlock> blocks;

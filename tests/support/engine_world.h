@@ -70,11 +70,12 @@ class EngineWorld {
 
   NamespaceId open_namespace(std::string_view name,
                              NamespaceKind kind = NamespaceKind::content_addressed);
-  /// Puts f(key, version) of this many bytes.
+  /// Puts f(key, version) of this many bytes; without a durability as the write policy says.
   PutResult put(NamespaceId ns, std::string_view key, std::size_t bytes, std::uint64_t version = 0,
-                Durability durability = Durability::written, WallMicros expiry = 0);
+                std::optional<Durability> durability = Durability::written, WallMicros expiry = 0);
   std::vector<PutResult> put_chain(NamespaceId ns, const std::vector<std::string>& keys,
-                                   std::size_t bytes, Durability durability = Durability::written);
+                                   std::size_t bytes,
+                                   std::optional<Durability> durability = Durability::written);
   /// The bytes of one block, or nothing.
   std::optional<std::string> get(NamespaceId ns, std::string_view key);
   absl::StatusOr<Lease> acquire(NamespaceId ns, const std::vector<std::string>& keys,
