@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/engine.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -232,7 +233,11 @@ class EngineImpl final : public Engine {
   }
   absl::StatusOr<std::uint64_t> evict_unused(TierKind tier, std::uint64_t target_bytes) override {
     // What is owed to cold is to be kept, so it goes there first.
-    if (tier != TierKind::cold && core_.operations.enter()) {
+    const std::vector<NamespaceState*> all = core_.namespaces.all();
+    const bool any_owed = std::any_of(all.begin(), all.end(), [](const NamespaceState* ns) {
+      return ns->write_policy.load() == WritePolicy::back;
+    });
+    if (tier != TierKind::cold && any_owed && core_.operations.enter()) {
       write_out().IgnoreError();  // counted and logged; the tier is emptied all the same
       core_.operations.leave();
     }
