@@ -3,6 +3,11 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
+#include <atomic>
+#include <functional>
+#include <thread>
+
 #include "bench/workload/kv_model.h"
 #include "engine/base/status.h"
 #include "engine/base/text.h"
@@ -84,6 +89,75 @@ Run decode_run(const std::shared_ptr<Blocks>& blocks) {
     if (plain != blocks->plain.back())
       return make_error(ErrorCode::corruption, "a block did not come back");
     return speed;
+  };
+}
+
+namespace {
+
+/// Runs `work(thread, i)` for all i below `count`: whichever thread is free takes the next.
+/// Seconds.
+double timed(unsigned threads, std::size_t count,
+             const std::function<void(unsigned, std::size_t)>& work) {
+  std::atomic<std::size_t> next{0};
+  const auto run = [&](unsigned thread) {
+    for (std::size_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) work(thread, i);
+  };
+  const Stopwatch watch;
+  std::vector<std::thread> others;
+  for (unsigned t = 1; t < threads; ++t) others.emplace_back(run, t);
+  run(0);
+  for (std::thread& other : others) other.join();
+  return watch.seconds();
+}
+
+}  // namespace
+
+Run encode_run(const std::shared_ptr<Blocks>& blocks, unsigned threads) {
+  struct Worker {
+    explicit Worker(const Blocks& of) : encoder(of.chunk_bytes) { encode(encoder, of, 0, image); }
+    ChunkEncoder encoder;
+    Image image;
+  };
+  auto workers = std::make_shared<std::vector<std::unique_ptr<Worker>>>();
+  for (unsigned t = 0; t < threads; ++t) workers->push_back(std::make_unique<Worker>(*blocks));
+  return [blocks, workers, threads]() -> absl::StatusOr<double> {
+    const auto one = [&](unsigned t, std::size_t i) {
+      Worker& worker = *(*workers)[t];
+      encode(worker.encoder, *blocks, i, worker.image);
+      keep(worker.image.stored_bytes);
+    };
+    return blocks->giga(timed(threads, blocks->plain.size(), one));
+  };
+}
+
+Run decode_run(const std::shared_ptr<Blocks>& blocks, unsigned threads) {
+  struct Work {
+    std::vector<Image> images;
+    std::vector<std::byte> plain;
+    std::vector<std::unique_ptr<ChunkDecoder>> decoders;
+  };
+  auto work = std::make_shared<Work>();
+  work->images.resize(blocks->plain.size());
+  work->plain.resize(blocks->bytes());
+  ChunkEncoder encoder(blocks->chunk_bytes);
+  for (std::size_t i = 0; i < work->images.size(); ++i)
+    encode(encoder, *blocks, i, work->images[i]);
+  for (unsigned t = 0; t < threads; ++t)
+    work->decoders.push_back(std::make_unique<ChunkDecoder>(blocks->chunk_bytes));
+  return [blocks, work, threads]() -> absl::StatusOr<double> {
+    const auto place = [&](std::size_t i) {
+      return MutableByteSpan(work->plain).subspan(i * blocks->block_bytes, blocks->block_bytes);
+    };
+    std::vector<absl::Status> statuses(threads);
+    const double seconds = timed(threads, work->images.size(), [&](unsigned t, std::size_t i) {
+      if (!statuses[t].ok()) return;
+      statuses[t] = decode(*work->decoders[t], *blocks, work->images[i], place(i));
+    });
+    for (const absl::Status& status : statuses) CAIRN_RETURN_IF_ERROR(status);
+    const ByteSpan last = place(work->images.size() - 1);
+    if (!std::equal(last.begin(), last.end(), blocks->plain.back().begin()))
+      return make_error(ErrorCode::corruption, "a block did not come back");
+    return blocks->giga(seconds);
   };
 }
 

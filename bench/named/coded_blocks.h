@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// coded_blocks.h — blocks of KV, encoded and decoded on one core as a store does, sums included:
-// what the codec is measured by, and what bounds the tiers that use it.
+// coded_blocks.h — blocks of KV, encoded and decoded on one core or on several as a store does,
+// sums included: what the codec is measured by, and what bounds the tiers that use it.
 //
 // Threading: confined. Blocking: cpu.
 #pragma once
@@ -47,5 +47,9 @@ void encode(tiers::ChunkEncoder& encoder, const Blocks& blocks, std::size_t i, I
 /// GB/s of plain bytes, all blocks once.
 Run encode_run(const std::shared_ptr<Blocks>& blocks);
 Run decode_run(const std::shared_ptr<Blocks>& blocks);
+/// The same on so many threads, each taking the next block; each is decoded to a place of its own,
+/// as who reads them all needs it.
+Run encode_run(const std::shared_ptr<Blocks>& blocks, unsigned threads);
+Run decode_run(const std::shared_ptr<Blocks>& blocks, unsigned threads);
 
 }  // namespace cairn::bench
