@@ -407,8 +407,9 @@ TEST_F(Cli, BenchListsItsNames) {
   std::vector<std::string> names;
   const auto object = list.object();
   for (const auto& one : object["benches"]) names.push_back(one["name"]);
-  EXPECT_THAT(names, testing::ElementsAre("lookup", "hash", "acquire", "cold-load", "cold-put",
-                                          "cold-get", "write-amp", "restart", "codec", "catalog"));
+  EXPECT_THAT(names,
+              testing::ElementsAre("lookup", "hash", "acquire", "cold-load", "cold-put", "cold-get",
+                                   "stream", "write-amp", "restart", "codec", "catalog"));
   expect_error(run_cairn({"bench", "lokup", "--json"}), 2, "invalid_argument");
   EXPECT_EQ(run_cairn({"bench"}).exit, 2);
 }
