@@ -8,7 +8,7 @@
 namespace cairn::bench {
 
 std::span<const Bench> all_benches() {
-  static constexpr std::array<Bench, 11> kBenches{{
+  static constexpr std::array<Bench, 12> kBenches{{
       {"lookup", "longest prefix of 1,000 resident blocks, ns a block, against absl::flat_hash_map",
        run_lookup},
       {"hash", "blocks a second of each hash chain, one core, against the bare hash", run_hash},
@@ -17,6 +17,7 @@ std::span<const Bench> all_benches() {
       {"cold-load", "a 64-block chain from disk, GB/s, against fio", run_cold_load},
       {"cold-put", "puts acknowledged as written, GB/s, against fio and BlobDB", run_cold_put},
       {"cold-get", "random blocks from disk, GB/s, against BlobDB", run_cold_get},
+      {"warm", "the ways into warm and out of it, GB/s, against the codec alone and fio", run_warm},
       {"stream", "a chain four times as long as hot, from disk, GB/s, against cold-load's figure",
        run_stream},
       {"write-amp", "bytes on the medium for each byte put, before cleaning and under churn",

@@ -16,6 +16,7 @@ absl::StatusOr<Report> run_cold_get(const Settings& settings);
 absl::StatusOr<Report> run_write_amp(const Settings& settings);
 absl::StatusOr<Report> run_restart(const Settings& settings);
 absl::StatusOr<Report> run_codec(const Settings& settings);
+absl::StatusOr<Report> run_warm(const Settings& settings);
 absl::StatusOr<Report> run_stream(const Settings& settings);
 absl::StatusOr<Report> run_catalog(const Settings& settings);
 

@@ -409,7 +409,7 @@ TEST_F(Cli, BenchListsItsNames) {
   for (const auto& one : object["benches"]) names.push_back(one["name"]);
   EXPECT_THAT(names,
               testing::ElementsAre("lookup", "hash", "acquire", "cold-load", "cold-put", "cold-get",
-                                   "stream", "write-amp", "restart", "codec", "catalog"));
+                                   "warm", "stream", "write-amp", "restart", "codec", "catalog"));
   expect_error(run_cairn({"bench", "lokup", "--json"}), 2, "invalid_argument");
   EXPECT_EQ(run_cairn({"bench"}).exit, 2);
 }
