@@ -8,7 +8,7 @@
 namespace cairn::bench {
 
 std::span<const Bench> all_benches() {
-  static constexpr std::array<Bench, 12> kBenches{{
+  static constexpr std::array<Bench, 13> kBenches{{
       {"lookup", "longest prefix of 1,000 resident blocks, ns a block, against absl::flat_hash_map",
        run_lookup},
       {"hash", "blocks a second of each hash chain, one core, against the bare hash", run_hash},
@@ -20,6 +20,8 @@ std::span<const Bench> all_benches() {
       {"warm", "the ways into warm and out of it, GB/s, against the codec alone and fio", run_warm},
       {"stream", "a chain four times as long as hot, from disk, GB/s, against cold-load's figure",
        run_stream},
+      {"churn", "full tiers under gets, puts and erases: the last minute's speed by the first's",
+       run_churn, true},
       {"write-amp", "bytes on the medium for each byte put, before cleaning and under churn",
        run_write_amp},
       {"restart", "from exec to the first verified cold hit after kill -9, and to a full catalog",

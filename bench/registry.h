@@ -55,6 +55,7 @@ struct Report {
 
 struct Settings {
   bool quick = false;                                   // ends within 60 s
+  double seconds = 0;                                   // of benches that run for a time; 0: theirs
   std::string directory;                                // for data; empty: a temporary one
   std::function<void(std::string_view line)> progress;  // may be empty
 };
@@ -63,6 +64,7 @@ struct Bench {
   std::string_view name;
   std::string_view summary;  // one line
   absl::StatusOr<Report> (*run)(const Settings& settings);
+  bool runs_for_a_time = false;  // looks at Settings::seconds
 };
 
 /// In the order of `cairn bench --list`.

@@ -18,6 +18,7 @@ absl::StatusOr<Report> run_restart(const Settings& settings);
 absl::StatusOr<Report> run_codec(const Settings& settings);
 absl::StatusOr<Report> run_warm(const Settings& settings);
 absl::StatusOr<Report> run_stream(const Settings& settings);
+absl::StatusOr<Report> run_churn(const Settings& settings);
 absl::StatusOr<Report> run_catalog(const Settings& settings);
 
 }  // namespace cairn::bench

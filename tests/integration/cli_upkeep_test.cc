@@ -407,11 +407,22 @@ TEST_F(Cli, BenchListsItsNames) {
   std::vector<std::string> names;
   const auto object = list.object();
   for (const auto& one : object["benches"]) names.push_back(one["name"]);
-  EXPECT_THAT(names,
-              testing::ElementsAre("lookup", "hash", "acquire", "cold-load", "cold-put", "cold-get",
-                                   "warm", "stream", "write-amp", "restart", "codec", "catalog"));
+  EXPECT_THAT(names, testing::ElementsAre("lookup", "hash", "acquire", "cold-load", "cold-put",
+                                          "cold-get", "warm", "stream", "churn", "write-amp",
+                                          "restart", "codec", "catalog"));
   expect_error(run_cairn({"bench", "lokup", "--json"}), 2, "invalid_argument");
   EXPECT_EQ(run_cairn({"bench"}).exit, 2);
+}
+
+TEST_F(Cli, BenchesThatRunForATimeAreToldHowLong) {
+  for (const char* const length : {"0", "-1", "x"}) {
+    expect_error(run_cairn({"bench", "churn", "--seconds", length, "--json"}), 2,
+                 "invalid_argument");
+  }
+  expect_error(run_cairn({"bench", "churn", "--seconds", "9", "--minutes", "1", "--json"}), 2,
+               "invalid_argument");
+  // Another would not look at it.
+  expect_error(run_cairn({"bench", "lookup", "--seconds", "9", "--json"}), 2, "invalid_argument");
 }
 
 TEST_F(Cli, BenchSaysWhatItDidNotFind) {

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "bench/registry.h"
+#include "engine/base/status.h"
 #include "engine/base/text.h"
 #include "tools/cairn/commands.h"
 #include "tools/cairn/files.h"
@@ -19,6 +20,7 @@ struct BenchArguments {
   std::string name, directory;
   bool list = false;
   bool quick = false;
+  std::uint64_t minutes = 0, seconds = 0;  // 0: not given
 };
 
 const bench::Bench* find_bench(std::string_view name) {
@@ -116,8 +118,18 @@ absl::StatusOr<ExitCode> run_bench(const BenchArguments& arguments, Output& outp
   }
   const bench::Bench* const chosen = find_bench(arguments.name);
   if (chosen == nullptr) return unknown_bench(arguments.name);
+  if ((arguments.minutes > 0 || arguments.seconds > 0) && !chosen->runs_for_a_time) {
+    return with_hint(make_error(ErrorCode::invalid_argument,
+                                concat("'", arguments.name, "' ends when its rounds are done")),
+                     "--minutes and --seconds are for churn");
+  }
+  if (arguments.minutes > 0 && arguments.seconds > 0) {
+    return make_error(ErrorCode::invalid_argument, "--minutes or --seconds, not both");
+  }
   const bench::Settings settings{
       .quick = arguments.quick,
+      .seconds =
+          60.0 * static_cast<double>(arguments.minutes) + static_cast<double>(arguments.seconds),
       .directory = arguments.directory,
       .progress = [&output](std::string_view line) { output.note(line); }};
   const absl::StatusOr<bench::Report> report = chosen->run(settings);
@@ -134,11 +146,23 @@ void add_bench_command(CommandLine& line) {
       line.add({"bench", "Measure, beside a yardstick in the same run",
                 "  cairn bench --list\n"
                 "  cairn bench cold-load --quick --json\n"
+                "  cairn bench churn --minutes 10\n"
                 "  cairn bench cold-put --dir /mnt/nvme     # where the data of the bench goes"},
                [arguments](Output& output) { return run_bench(*arguments, output); });
   command.file("NAME", arguments->name, "One of --list", Command::Need::optional);
   command.flag("--list", arguments->list, "The names, with a line each");
   command.flag("--quick", arguments->quick, "End within 60 seconds");
+  const auto length = [&command](std::string_view name, std::uint64_t& value, std::string_view help,
+                                 std::string_view shown_default) {
+    const auto parse = [&value](const std::string& typed) -> absl::Status {
+      CAIRN_ASSIGN_OR_RETURN(value, parse_count(typed));
+      if (value > 0) return absl::OkStatus();
+      return make_error(ErrorCode::invalid_argument, "0 is no time");
+    };
+    command.option(name, "N", help, parse, shown_default);
+  };
+  length("--minutes", arguments->minutes, "How long churn runs once its tiers are full", "10");
+  length("--seconds", arguments->seconds, "The same, for a look", {});
   command.text("--dir", arguments->directory, "DIR", "Where to put the data [a temporary place]");
 }
 
