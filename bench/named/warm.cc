@@ -218,7 +218,7 @@ absl::StatusOr<Report> run_warm(const Settings& settings) {
                          DataDirectory::make(settings, (settings.quick ? 6 : 12) * kGiB));
   if (settings.progress) settings.progress("making the blocks");
   CAIRN_ASSIGN_OR_RETURN(const auto blocks, make_blocks(Dtype::bf16, kChainBlocks));
-  CAIRN_RETURN_IF_ERROR(add_coded(*directory, blocks, settings.quick ? 9 : 31, cores, report));
+  CAIRN_RETURN_IF_ERROR(add_coded(*directory, blocks, settings.quick ? 9 : 61, cores, report));
   if (settings.progress) settings.progress("moving images between warm and cold");
   CAIRN_RETURN_IF_ERROR(add_images(*directory, blocks, settings.quick ? 3 : 9, cores, report));
   return report;
