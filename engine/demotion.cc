@@ -380,9 +380,13 @@ void Mover::demote_anchored() {
   core_.operations.leave();
 }
 
+/// Whether they go, or will be tried again.
 bool Mover::moves_down(const std::vector<Victim>& from_hot) {
-  if (core_.warm != nullptr && demote_to_warm(from_hot) != Demoted::refused) return true;
-  return demote_to_cold(from_hot, TierKind::hot) != Demoted::refused;
+  Demoted result = Demoted::refused;
+  if (core_.warm != nullptr) result = demote_to_warm(from_hot);
+  if (result == Demoted::refused) result = demote_to_cold(from_hot, TierKind::hot);
+  if (result == Demoted::over_budget) retry_later();
+  return result != Demoted::refused;
 }
 
 }  // namespace cairn::detail

@@ -67,6 +67,7 @@ void Mover::retry_later() {
   core_.loop.run_after(kBudgetRetry, [this] {
     retry_posted_.store(false);
     note_growth();
+    if (!waiting_for_hot_.empty()) demote_anchored();
   });
 }
 

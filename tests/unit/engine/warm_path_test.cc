@@ -2,6 +2,7 @@
 // Three tiers: what moves where under pressure and on use, and what never happens on the way.
 #include <gtest/gtest.h>
 
+#include "engine/base/status.h"
 #include "tests/support/engine_world.h"
 
 namespace cairn::test {
@@ -344,6 +345,22 @@ TEST_F(WarmPath, ABudgetHoldsDemotionsBackAndLosesNothing) {
   world_->advance(Duration::seconds(10));
   EXPECT_GE(moved(MoveKind::hot_to_warm).blocks, before);
   for (const std::string& key : all) EXPECT_NE(tier_of(key), TierKind::none) << key;
+}
+
+/// Who waits for room in hot is told in the end, whatever holds the moves back.
+TEST_F(WarmPath, AnAcquireThatWaitsForABudgetEnds) {
+  EngineWorldOptions options = three_tiers(false);
+  options.engine.to_warm_bytes_per_second = 1;
+  options.engine.high_watermark = options.engine.low_watermark = 0.9;
+  open(options);
+  const auto all = keys("k", 10);
+  put_all(all);
+  put_all(keys("l", 3));
+  for (const std::string& key : all) {
+    const auto lease = world_->acquire(ns_, {key});
+    EXPECT_TRUE(lease.ok() || has_code(lease.status(), ErrorCode::busy)) << lease.status();
+  }
+  world_->advance(Duration::seconds(60));
 }
 
 TEST_F(WarmPath, PinsAndLeasesStay) {
