@@ -155,6 +155,7 @@ class RealColdUnderTest final : public TierUnderTest {
 
  private:
   void open() {
+    codec_ = *tiers::CodecPool::start(2);
     auto device = tiers::open_device(directory_.path(), {.choice = choice_});
     CAIRN_CHECK(device.ok());
     device_ = std::move(*device);
@@ -172,6 +173,7 @@ class RealColdUnderTest final : public TierUnderTest {
   }
   void close() {
     tier_.reset();
+    codec_.reset();  // its threads wake the loops, and those the device
     io_thread_.reset();
     index_thread_.reset();
     device_.reset();
@@ -179,7 +181,7 @@ class RealColdUnderTest final : public TierUnderTest {
 
   const tiers::DeviceChoice choice_;
   TempDir directory_{"cold"};
-  const std::unique_ptr<tiers::CodecPool> codec_ = *tiers::CodecPool::start(2);
+  std::unique_ptr<tiers::CodecPool> codec_;
   std::unique_ptr<tiers::Device> device_;
   std::unique_ptr<EventLoop> io_loop_, index_loop_;
   std::unique_ptr<LoopThread> io_thread_, index_thread_;
